@@ -1,0 +1,5 @@
+"""``python -m vermilion``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Scores of a prediction against data and weights."""

@@ -1,0 +1,1 @@
+"""What the telescope records of a model cube."""

@@ -1,0 +1,1 @@
+"""The same problem handed to other packages, as a cross-check."""

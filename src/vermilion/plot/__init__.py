@@ -1,0 +1,1 @@
+"""Pictures of numbers; every function returns Axes."""

@@ -1,0 +1,1 @@
+"""Proximal operators: maps (x, step) to x."""
