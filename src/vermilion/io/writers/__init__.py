@@ -1,1 +1,98 @@
-"""One file per product."""
+"""Results to files, each of them whole or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...datamodels import Cube, Frame, Result
+from ...errors import ShapeError
+from .components import components_hdus
+from .folder import OutputFolder, slug
+from .headers import write_hdus
+from .images import DQ_BITS, component_hdus, model_hdus, residual_hdus
+from .provenance import describe, to_json, to_toml
+from .spectra import spectrum_hdus
+
+__all__ = ["DQ_BITS", "OutputFolder", "slug", "write_products"]
+
+
+def write_products(
+    folder: OutputFolder,
+    result: Result,
+    cube: Cube,
+    *,
+    options: Mapping[str, Any],
+    argv: Sequence[str],
+    cubes: bool = False,
+) -> list[Path]:
+    """Write what a separation found: FITS files, `run.toml` and `provenance.json`.
+
+    Pictures, `run.log`, the manifest and `DONE` are the business of the caller; see `OutputFolder.finish`.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+        Open.
+    result : Result
+        With maps (K, Ny, Nx), NaN where pixels were dropped.
+    cube : Cube
+        What was fitted.
+    options : mapping
+        Every option as it was resolved; saved in `run.toml`.
+    argv : sequence of str
+        The command line, for the headers.
+    cubes : bool
+        Also write `component_00.fits` …, one cube per component.
+
+    Returns
+    -------
+    list of Path
+        The products, in the order in which they were written.
+
+    Raises
+    ------
+    ShapeError
+        If the maps or spectra do not belong to the cube.
+    OutputError
+        If the disk refuses; what is there under a final name is whole.
+    """
+    frame = result.frame or cube.frame
+    _require_same_shape(result, cube, frame)
+    provenance = describe(result, cube, options=options, argv=argv)
+    paths = [
+        folder.write(name, lambda path, build=build: write_hdus(build(), path))  # type: ignore[misc]
+        for name, build in _fits_products(result, cube, frame, provenance, cubes)
+    ]
+    texts = {"run.toml": to_toml(options), "provenance.json": to_json(provenance)}
+    return paths + [folder.write(name, partial(_write_bytes, content)) for name, content in texts.items()]
+
+
+def _fits_products(
+    result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], cubes: bool
+) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
+    """Names, and what builds the HDUs when their turn comes: one product at a time is in memory."""
+    yield "components.fits", partial(components_hdus, result, frame, provenance)
+    yield "model.fits", partial(model_hdus, result, cube, frame, provenance)
+    yield "residual.fits", partial(residual_hdus, result, cube, frame, provenance)
+    for k in range(result.n_components):
+        yield f"spectrum_{k:02d}.fits", partial(spectrum_hdus, k, result, frame, provenance)
+    if cubes:
+        for k in range(result.n_components):
+            yield f"component_{k:02d}.fits", partial(component_hdus, k, result, cube, frame, provenance)
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _require_same_shape(result: Result, cube: Cube, frame: Frame) -> None:
+    expected = (result.n_components, *frame.shape)
+    if result.morphologies.shape != expected:
+        raise ShapeError(
+            f"morphologies has shape {result.morphologies.shape}, expected maps {expected}: put the pixels back with frame.to_image."
+        )
+    if cube.data.shape != (len(result.spectra), *frame.shape):
+        raise ShapeError(f"the cube has shape {cube.data.shape}, the result {(len(result.spectra), *frame.shape)} (bands, y, x).")

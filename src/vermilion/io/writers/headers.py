@@ -1,0 +1,271 @@
+"""What the FITS products share: provenance cards, coordinates, units, and checksums that depend on the content only."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from ...datamodels import Frame
+
+__all__ = [
+    "add_comments",
+    "card_text",
+    "common_unit",
+    "cube_cards",
+    "gauge_text",
+    "image_hdu",
+    "medium",
+    "primary_hdu",
+    "sky_cards",
+    "spectral_columns",
+    "unit_text",
+    "write_hdus",
+]
+
+logger = logging.getLogger(__name__)
+
+_STRING_LIMIT = 65
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
+_DATE = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9](T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]*)?)?$")
+_ASCII = str.maketrans(
+    {
+        "×": "x",
+        "±": "+/-",
+        "–": "-",
+        "—": "-",
+        "≤": "<=",
+        "≥": ">=",
+        "Σ": "sum ",
+        "σ": "sigma",
+        "λ": "lambda",
+        "χ": "chi",
+        "“": '"',
+        "”": '"',
+        "’": "'",
+    }
+)
+_CTYPE_OF = {"length": "WAVE", "frequency": "FREQ", "energy": "ENER", "wavenumber": "WAVN", "speed": "VELO"}
+
+
+def card_text(value: object, limit: int | None = None) -> str:
+    """`value` as printable ASCII, which is all that a FITS header holds.
+
+    Examples
+    --------
+    >>> card_text("Å per\\n spaxel")
+    'A per spaxel'
+    """
+    text = unicodedata.normalize("NFKD", str(value).translate(_ASCII))
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    text = text.encode("ascii", "replace").decode()
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return text if limit is None else text[:limit].rstrip()
+
+
+def primary_hdu(provenance: Mapping[str, Any], cards: Mapping[str, tuple[object, str]] | None = None) -> fits.PrimaryHDU:
+    """The first HDU of every product: who made it, from what, with which options, and what to beware of.
+
+    Parameters
+    ----------
+    provenance : mapping
+        As `provenance.describe` returns it.
+    cards : mapping, optional
+        More cards, keyword -> (value, comment).
+    """
+    header = fits.Header()
+    own = {
+        "ORIGIN": ("vermilion", "constrained matrix factorization"),
+        "CREATOR": (f"vermilion {provenance['version']}", "program that wrote this file"),
+        "DATE": (provenance["date"], "[UTC] when this file was written"),
+        "STATUS": (provenance["status"], "how the fit ended"),
+        "UNIQUE": (provenance["unique"], "do other starts lead to the same spectra?"),
+        "NORMALIZ": (gauge_text(provenance["normalization"]), "gauge"),
+    }
+    source = {key: (value, "from the input") for key, value in provenance["source"].items() if _may_repeat(key, value)}
+    for keyword, (card_value, comment) in {**source, **own, **(cards or {})}.items():
+        _set_card(header, keyword, card_value, comment)
+    for line in _history(provenance):
+        for part in _lines(line):
+            header.add_history(part)
+    return fits.PrimaryHDU(header=header)
+
+
+def _may_repeat(keyword: str, value: object) -> bool:
+    """A card of the input that is valid here too: dates are dates, and numbers are numbers."""
+    if keyword.startswith("DATE") and not _DATE.match(str(value)):
+        return False
+    return bool(_KEYWORD.fullmatch(keyword)) and value not in (None, "", "nan", "inf", "-inf")
+
+
+def _set_card(header: fits.Header, keyword: str, value: object, comment: str) -> None:
+    """One card of 80 characters: what does not fit is cut, the comment first."""
+    if isinstance(value, str):
+        value = card_text(value, _STRING_LIMIT).replace("'", "`")  # an apostrophe counts twice
+        comment = comment[: max(0, 65 - max(len(value), 18))]
+    header[keyword] = (value, comment)
+
+
+def _history(provenance: Mapping[str, Any]) -> list[str]:
+    facts = {
+        "argv": shlex.join(map(str, provenance["argv"])),
+        "version": f"vermilion {provenance['version']}",
+        "seed": provenance["seed"],
+        "input": provenance["input"],
+        "input SHA-256": provenance["input_sha256"],
+        "status": provenance["status_text"],
+        "normalization": provenance["normalization"],
+    }
+    lines = [f"{name}: {'unknown' if value is None else value}" for name, value in facts.items()]
+    lines += [f"read: {decision}" for decision in provenance["decisions"]]
+    return lines + [f"note: {note}" for note in provenance["notes"]]
+
+
+def gauge_text(normalization: str) -> str:
+    """What fits a card of the sentence `normalization`: the part before the first comma."""
+    return card_text(normalization.split(",")[0], _STRING_LIMIT)
+
+
+def add_comments(header: fits.Header, comments: Sequence[str]) -> None:
+    """Append COMMENT cards, broken between words."""
+    for comment in comments:
+        for part in _lines(comment):
+            header.add_comment(part)
+
+
+def _lines(text: str) -> list[str]:
+    return textwrap.wrap(card_text(text), 72, break_on_hyphens=False)  # a card holds 72 characters of text
+
+
+# -- units -------------------------------------------------------------------------------------------------------------
+
+
+def common_unit(frame: Frame) -> u.UnitBase | None:
+    """The unit of the data, None where bands differ."""
+    if not isinstance(frame.unit, tuple):
+        return frame.unit
+    return frame.unit[0] if all(unit == frame.unit[0] for unit in frame.unit) else None
+
+
+def unit_text(unit: u.UnitBase | None) -> str:
+    """`unit` as the FITS standard spells it, or as astropy does where the standard cannot (a scale of 3.6); '' for none."""
+    if unit is None:
+        return ""
+    try:
+        return card_text(unit.to_string("fits"))
+    except ValueError:
+        return card_text(unit.to_string(), _STRING_LIMIT)
+
+
+# -- coordinates -------------------------------------------------------------------------------------------------------
+
+
+def sky_cards(frame: Frame) -> fits.Header:
+    """The two celestial axes of `frame`, no card at all where it has none."""
+    if frame.wcs is None or not frame.wcs.has_celestial:
+        return fits.Header()
+    try:
+        header: fits.Header = frame.wcs.celestial.to_header(relax=True)
+    except Exception as error:  # wcslib has its own kinds of failure, and maps without coordinates are better than none
+        logger.warning("the celestial coordinates cannot be written: %s", error)
+        return fits.Header()
+    header.remove("MJDREF", ignore_missing=True)  # 0 where the input says nothing
+    return header
+
+
+def cube_cards(frame: Frame) -> tuple[fits.Header, list[fits.BinTableHDU]]:
+    """Coordinates of the (band, y, x) samples, and the table that they look wavelengths up in, if they need one.
+
+    An evenly spaced axis is written as CRVAL3 and CDELT3 in the unit of `frame.spectral_axis`, any other one as a ``-TAB``
+    axis with the table ``WCS-TABLE`` (Greisen et al. 2006, A&A 446, 747, section 6).
+    """
+    header = sky_cards(frame)
+    axis, kind = frame.spectral_axis, medium(frame)
+    if axis is None or not kind or len(axis) < 2:
+        return _with_axis(header, {}), []
+    values = axis.value.astype(float)
+    step = float(f"{(values[-1] - values[0]) / (len(values) - 1):.12g}")
+    even = values[0] + step * np.arange(len(values))
+    cards: dict[str, tuple[object, str]] = {"CUNIT3": (unit_text(axis.unit), "unit of the spectral axis")}
+    if step != 0 and np.abs(even - values).max() < 1e-5 * abs(step):
+        cards |= {"CTYPE3": (kind, "spectral axis"), "CRVAL3": (values[0], "first band"), "CDELT3": (step, "step between bands")}
+        return _with_axis(header, cards), []
+    cards |= {"CTYPE3": (f"{kind}-TAB", "spectral axis"), "CRVAL3": (1.0, "row of the table"), "CDELT3": (1.0, "")}
+    cards |= {"PS3_0": ("WCS-TABLE", "table"), "PS3_1": ("wavelength", "column")}
+    cards |= {"PV3_1": (1.0, "EXTVER"), "PV3_2": (1.0, "EXTLEVEL"), "PV3_3": (1.0, "axis of the column's array")}
+    lookup = fits.Column("wavelength", f"{len(values)}D", unit=unit_text(axis.unit), array=values[None, :, None], dim=f"(1,{len(values)})")
+    return _with_axis(header, cards), [fits.BinTableHDU.from_columns([lookup], name="WCS-TABLE", ver=1)]
+
+
+def _with_axis(sky: fits.Header, cards: Mapping[str, tuple[object, str]]) -> fits.Header:
+    """`sky` (possibly empty) with a third axis."""
+    if not sky and not cards:
+        return fits.Header()
+    header = sky.copy()
+    header.insert(0, ("WCSAXES", 3, "Number of coordinate axes")) if "WCSAXES" not in header else header.set("WCSAXES", 3)
+    header["CRPIX3"] = (1.0, "Pixel coordinate of reference point")
+    for keyword, (value, comment) in (cards or {"CTYPE3": ("", "band"), "CRVAL3": (1.0, ""), "CDELT3": (1.0, "")}).items():
+        header[keyword] = (value, comment)
+    return header
+
+
+def medium(frame: Frame) -> str:
+    """What the spectral axis is, as CTYPE3 says it: WAVE (vacuum), AWAV (air), FREQ, VRAD …; '' where there is none."""
+    if frame.spectral_axis is None:
+        return ""
+    wcs: WCS | None = frame.wcs
+    if wcs is not None and wcs.naxis > 2:
+        kind = str(wcs.wcs.ctype[2])[:4].rstrip("-")
+        if kind in {*_CTYPE_OF.values(), "AWAV", "VRAD", "VOPT", "ZOPT", "BETA"}:
+            return kind
+    return next((kind for name, kind in _CTYPE_OF.items() if name in frame.spectral_axis.unit.physical_type), "")
+
+
+def spectral_columns(frame: Frame) -> list[fits.Column]:
+    """The first columns of a table with one row per band: ``wavelength``, or ``band`` where there is no spectral axis."""
+    if frame.spectral_axis is not None:
+        axis = frame.spectral_axis
+        columns = [fits.Column("wavelength", "D", unit=unit_text(axis.unit) or None, array=axis.value)]
+    elif frame.band_names is not None:
+        names = [card_text(name) or "-" for name in frame.band_names]
+        columns = [fits.Column("band", f"{max(map(len, names))}A", array=np.array(names))]
+    else:
+        columns = [fits.Column("band", "J", array=np.arange(frame.n_bands))]
+    if common_unit(frame) is None:
+        units = [unit_text(unit) or "-" for unit in frame.unit]
+        columns.append(fits.Column("unit", f"{max(map(len, units))}A", array=np.array(units)))
+    return columns
+
+
+# -- HDUs --------------------------------------------------------------------------------------------------------------
+
+
+def image_hdu(name: str, data: NDArray[Any], coordinates: fits.Header, *, unit: str = "", comments: Sequence[str] = ()) -> fits.ImageHDU:
+    """An image extension with its coordinates and unit."""
+    header = coordinates.copy()
+    if unit:
+        header["BUNIT"] = (unit, "unit of the data")
+    add_comments(header, comments)
+    return fits.ImageHDU(data, header=header, name=name)
+
+
+def write_hdus(hdus: Sequence[Any], path: Path) -> None:
+    """Write `hdus` with DATASUM and CHECKSUM, whose comments carry no time, so that equal content gives equal bytes."""
+    products = fits.HDUList(list(hdus))
+    products.verify("exception")
+    products.update_extend()
+    for hdu in products:
+        hdu.add_datasum(when="data unit checksum")
+        hdu.add_checksum(when="HDU checksum", override_datasum=True)
+    products.writeto(path, output_verify="exception", checksum=False)

@@ -1,0 +1,114 @@
+"""`model.fits`, `residual.fits` and cubes of single components: FLUX, ERR and DQ with the coordinates of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from ...datamodels import Cube, Frame, Result
+from .headers import common_unit, cube_cards, image_hdu, primary_hdu, unit_text
+
+__all__ = ["DQ_BITS", "component_hdus", "data_quality", "model_hdus", "residual_hdus"]
+
+# Bit -> meaning. Any bit but 0 says why bit 0 is set.
+DQ_BITS: Mapping[int, str] = {
+    1: "not used by the fit",
+    2: "masked in the input",
+    4: "the datum is not finite",
+    8: "no noise is known: the variance is not finite or not positive",
+    16: "pixel dropped: no weight in any band",
+    32: "band without weight in any pixel",
+}
+
+_TILE_BYTES = 32e6
+
+
+def model_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+    """The HDUs of `model.fits`: A S, NaN in dropped pixels and dead bands."""
+    model = np.empty(cube.data.shape, dtype=_stored(cube))
+    for bands, tile in _model_tiles(result):
+        model[bands] = tile
+    return _cube_hdus(model, result, cube, frame, primary_hdu(provenance), "model A S")
+
+
+def residual_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+    """The HDUs of `residual.fits`: data minus model, also where a datum was masked (see DQ)."""
+    residual = np.empty(cube.data.shape, dtype=_stored(cube))
+    for bands, tile in _model_tiles(result):
+        residual[bands] = cube.data[bands] - tile
+    return _cube_hdus(residual, result, cube, frame, primary_hdu(provenance), "data minus model")
+
+
+def component_hdus(k: int, result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+    """The HDUs of the cube A_k S_k of one component."""
+    values = np.empty(cube.data.shape, dtype=_stored(cube))
+    for bands, tile in _model_tiles(result, [k]):
+        values[bands] = tile
+    primary = primary_hdu(provenance, {"NAME": (result.names[k], f"component {k}")})
+    return _cube_hdus(values, result, cube, frame, primary, f"A_k S_k of component {k}")
+
+
+def data_quality(result: Result, cube: Cube) -> NDArray[np.uint8]:
+    """Why each datum was not used, 0 where it was: the bits of `DQ_BITS`, shape (B, Ny, Nx)."""
+    quality = np.zeros(cube.data.shape, dtype=np.uint8)
+    for band, flags in enumerate(quality):
+        flags[~np.isfinite(cube.data[band])] |= 4
+        if cube.mask is not None:
+            flags[cube.mask[band]] |= 2
+        if cube.variance is not None:
+            flags[~_has_noise(cube.variance[band])] |= 8
+        flags[flags > 0] |= 1
+    dead = (quality > 0).all(axis=(1, 2))
+    dropped = np.isnan(result.morphologies).all(axis=0)
+    quality[dead] |= 1 + 32
+    quality[:, dropped] |= 1 + 16
+    return quality
+
+
+def _has_noise(variance: NDArray[Any]) -> NDArray[np.bool_]:
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return np.isfinite(variance) & (variance > 0) & np.isfinite(1.0 / variance.astype(np.float64))
+
+
+def _stored(cube: Cube) -> np.dtype[Any]:
+    """Big-endian float32, as FITS wants it, so that nothing is copied; float64 for data that float32 could not hold."""
+    if cube.data.dtype == np.float32:
+        return np.dtype(">f4")
+    peak = max(float(np.abs(band[np.isfinite(band)]).max(initial=0)) for band in cube.data)
+    return np.dtype(">f4" if 1e-25 < peak < 1e30 else ">f8")
+
+
+def _model_tiles(result: Result, components: list[int] | None = None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """A S in float64, a few bands at a time."""
+    chosen = slice(None) if components is None else components
+    maps = result.morphologies[chosen]
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    spectra = result.spectra[:, chosen].astype(np.float64)
+    step = max(1, int(_TILE_BYTES / (8 * flat.shape[1])))
+    for first in range(0, len(spectra), step):
+        bands = slice(first, first + step)
+        yield bands, (spectra[bands] @ flat).reshape(-1, *maps.shape[1:])
+
+
+def _cube_hdus(values: NDArray[Any], result: Result, cube: Cube, frame: Frame, primary: fits.PrimaryHDU, meaning: str) -> list[Any]:
+    """PRIMARY | FLUX | ERR (where noise is known) | DQ | WCS-TABLE (where the spectral axis needs one)."""
+    coordinates, lookup = cube_cards(frame)
+    unit = unit_text(common_unit(frame))
+    hdus: list[Any] = [primary, image_hdu("FLUX", values, coordinates, unit=unit, comments=(meaning,))]
+    if cube.variance is not None:
+        comment = "1-sigma noise of the data, as the input claims it"
+        hdus.append(image_hdu("ERR", _noise(cube.variance, values.dtype), coordinates, unit=unit, comments=(comment,)))
+    bits = [f"DQ & {bit}: {text}" for bit, text in DQ_BITS.items()]
+    return [*hdus, image_hdu("DQ", data_quality(result, cube), coordinates, comments=bits), *lookup]
+
+
+def _noise(variance: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    noise = np.full(variance.shape, np.nan, dtype=dtype)
+    for band, sigma in zip(variance, noise, strict=True):
+        known = _has_noise(band)
+        sigma[known] = np.sqrt(band[known])
+    return noise
