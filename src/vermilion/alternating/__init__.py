@@ -1,1 +1,24 @@
 """Closed-form block solver for bilinear Gaussian problems: no autograd, few reads of Y."""
+
+from .crossfit import leave_out_spectra
+from .normal import NormalEquations, loss, morphology_equations, spectra_equations
+from .problem import Problem
+from .quadratic import Block, minimize
+from .sweep import Extrapolation, Record, Sweep
+from .tiles import TensorTiles, TileSource
+
+__all__ = [
+    "Block",
+    "Extrapolation",
+    "NormalEquations",
+    "Problem",
+    "Record",
+    "Sweep",
+    "TensorTiles",
+    "TileSource",
+    "leave_out_spectra",
+    "loss",
+    "minimize",
+    "morphology_equations",
+    "spectra_equations",
+]

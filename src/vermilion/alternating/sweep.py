@@ -1,0 +1,138 @@
+"""The outer loop: alternate the two blocks, extrapolate, reject what makes the objective rise."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .normal import NormalEquations, loss, morphology_equations, spectra_equations
+from .quadratic import Block, minimize
+from .tiles import TileSource
+
+__all__ = ["Extrapolation", "Record", "Sweep", "inner_steps"]
+
+
+@dataclass
+class Record:
+    """One iteration, as the caller keeps it."""
+
+    objective: float
+    gradient_evaluations: tuple[int, int]
+    objective_evaluations: int
+    reads_of_Y: float
+    seconds: float
+
+
+@dataclass
+class Extrapolation:
+    """How far to step beyond the newest iterate: grows while the objective falls, is cut when it rises.
+
+    References
+    ----------
+    Ang & Gillis 2019, Neural Computation 31, 417, Algorithm 3.
+    """
+
+    beta: float = 0.5
+    ceiling: float = 1.0
+    growth: float = 1.05
+    ceiling_growth: float = 1.01
+    cut: float = 1.5
+    last_good: float = 0.5
+
+    def accept(self) -> None:
+        """The objective fell: be bolder."""
+        self.last_good = self.beta
+        self.ceiling = min(1.0, self.ceiling_growth * self.ceiling)
+        self.beta = min(self.ceiling, self.growth * self.beta)
+
+    def reject(self) -> None:
+        """The objective rose: the last factor that worked is the new ceiling."""
+        self.ceiling = self.last_good
+        self.beta = max(self.beta / self.cut, 1e-3)
+
+
+def inner_steps(tiles: TileSource, n_components: int) -> tuple[int, int]:
+    """Inner steps per block (A, S) that cost about as much as the pass over the data that they save; Gillis & Glineur 2012."""
+    n_bands, n_pixels = tiles.shape
+    share = 1 if tiles.weighted else 0.5
+    return tuple(max(1, min(20, int(share * n / (n_components + 4)))) for n in (n_pixels, n_bands))  # type: ignore[return-value]
+
+
+@dataclass
+class Sweep:
+    """State of an alternating fit; `step` makes one iteration and leaves the state feasible and no worse.
+
+    Parameters
+    ----------
+    tiles : TileSource
+        The data.
+    A : Tensor, shape (B, K)
+    S : Tensor, shape (K, N)
+        Feasible start.
+    spectra, morphologies : Block
+        Constraints; the one on spectra acts on Aᵀ (K, B).
+    steps : tuple of int, optional
+        Inner steps for A and S; by default balanced against a pass over the data.
+    """
+
+    tiles: TileSource
+    A: Tensor
+    S: Tensor
+    spectra: Block
+    morphologies: Block
+    steps: tuple[int, int] | None = None
+    extrapolation: Extrapolation = field(default_factory=Extrapolation)
+
+    def __post_init__(self) -> None:
+        self.gradients = [0, 0]
+        self.objectives = 0
+        self.nonfinite = 0
+        self.started = time.perf_counter()
+        self.inner = self.steps or inner_steps(self.tiles, self.A.shape[1])
+        self.objective = self.evaluate(self.A, self.S)
+        self._ahead = self.A, self.S
+
+    def evaluate(self, A: Tensor, S: Tensor) -> float:
+        """Loss plus penalties."""
+        self.objectives += 1
+        return loss(self.tiles, A, S) + self.spectra.penalty(A.T) + self.morphologies.penalty(S)
+
+    def solve_spectra(self, system: NormalEquations, A: Tensor, *, steps: int | None = None) -> Tensor:
+        """A (B, K) that solves `system`, from the start A."""
+        X, n = minimize(A.T.contiguous(), system, self.spectra, steps=steps or self.inner[0])
+        self.gradients[0] += n
+        return X.T
+
+    def solve_morphologies(self, A: Tensor, S: Tensor, *, steps: int | None = None, tol: float = 0.01) -> Tensor:
+        """S (K, N) for the spectra A, from the start S."""
+        X, n = minimize(S, morphology_equations(self.tiles, A), self.morphologies, steps=steps or self.inner[1], tol=tol)
+        self.gradients[1] += n
+        return X
+
+    def step(self) -> Record:
+        """Update A, then S; keep them if the objective did not rise, else go back and extrapolate less."""
+        ahead_A, ahead_S = self._ahead
+        beta = self.extrapolation.beta
+        A = self.solve_spectra(spectra_equations(self.tiles, ahead_S), ahead_A)
+        ahead_A = torch.lerp(self.A, A, 1 + beta)
+        S = self.solve_morphologies(ahead_A, ahead_S)
+        ahead_S = torch.lerp(self.S, S, 1 + beta)
+        objective = self.evaluate(A, S)
+        if objective <= self.objective:
+            self.A, self.S, self.objective, self._ahead = A, S, objective, (ahead_A, ahead_S)
+            self.extrapolation.accept()
+        else:
+            self._ahead = self.A, self.S
+            self.extrapolation.reject()
+        self.nonfinite = 0 if math.isfinite(objective) else self.nonfinite + 1
+        return Record(
+            objective=self.objective,
+            gradient_evaluations=(self.gradients[0], self.gradients[1]),
+            objective_evaluations=self.objectives,
+            reads_of_Y=self.tiles.reads,
+            seconds=time.perf_counter() - self.started,
+        )

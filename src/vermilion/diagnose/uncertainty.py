@@ -1,0 +1,136 @@
+"""Errors of one factor while the other is held fixed, and least-squares maps without constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["least_squares_maps", "morphology_errors", "noise_from_residuals", "spectra_errors"]
+
+Array = NDArray[np.floating[Any]]
+
+
+def _tiles(n: int, size: int) -> Iterator[slice]:
+    step = max(1, (1 << 22) // max(1, size))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def _systems(design: Array, W: Array | None, columns: slice) -> NDArray[np.float64]:
+    """``designᵀ W_m design`` for every column m, shape (M, K, K); without weights one matrix, shape (1, K, K)."""
+    if W is None:
+        return (design.T @ design)[None]
+    K = design.shape[1]
+    rows, cols = np.triu_indices(K)
+    packed = W[:, columns].T.astype(np.float64) @ (design[:, rows] * design[:, cols])
+    systems = np.empty((len(packed), K, K))
+    systems[:, rows, cols] = systems[:, cols, rows] = packed
+    return systems
+
+
+def _inverses(systems: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverses (M, K, K); NaN where a system is singular."""
+    size = np.sqrt(np.einsum("mkk->mk", systems))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse_size = np.where(size > 0, 1 / size, 0)
+    scaled = systems * inverse_size[:, :, None] * inverse_size[:, None, :]
+    values, vectors = np.linalg.eigh(scaled)
+    singular = values[:, 0] < 1e-10
+    values = np.where(singular[:, None], 1.0, values)
+    inverses = np.einsum("mik,mk,mjk->mij", vectors, 1 / values, vectors) * inverse_size[:, :, None] * inverse_size[:, None, :]
+    inverses[singular] = np.nan
+    return inverses
+
+
+def _errors(design: Array, W: Array | None, n_columns: int) -> NDArray[np.float64]:
+    errors = np.empty((design.shape[1], n_columns))
+    for columns in _tiles(n_columns, len(design)):
+        variances = np.einsum("mkk->km", _inverses(_systems(design, W, columns)))
+        errors[:, columns] = np.sqrt(variances)
+    return errors
+
+
+def morphology_errors(A: Array, W: Array | None, n_pixels: int) -> NDArray[np.float64]:
+    """1-sigma errors of S with the spectra fixed, ``sqrt(diag((Aᵀ W_n A)⁻¹))`` per pixel.
+
+    Parameters
+    ----------
+    A : ndarray, shape (B, K)
+        Finite; 0 in bands without weight.
+    W : ndarray, shape (B, N), or None
+        Inverse variances; None: all 1.
+    n_pixels : int
+        N.
+
+    Returns
+    -------
+    ndarray, shape (K, N)
+        NaN where a pixel has too few bands to tell the components apart.
+    """
+    return _errors(np.asarray(A, dtype=np.float64), W, n_pixels)
+
+
+def spectra_errors(S: Array, W: Array | None, n_bands: int) -> NDArray[np.float64]:
+    """1-sigma errors of A with the morphologies fixed, ``sqrt(diag((S W_b Sᵀ)⁻¹))`` per band.
+
+    Parameters
+    ----------
+    S : ndarray, shape (K, N)
+    W : ndarray, shape (B, N), or None
+    n_bands : int
+        B.
+
+    Returns
+    -------
+    ndarray, shape (B, K)
+    """
+    return _errors(np.asarray(S, dtype=np.float64).T, None if W is None else W.T, n_bands).T
+
+
+def least_squares_maps(Y: Array, W: Array | None, A: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Signed maps ``(Aᵀ W_n A)⁻¹ Aᵀ W_n y_n`` per pixel, and their 1-sigma errors.
+
+    Positive maps of blank sky add up to a source; these do not.
+
+    Parameters
+    ----------
+    Y : ndarray, shape (B, N)
+        Entries of weight 0 may be NaN.
+    W : ndarray, shape (B, N), or None
+    A : ndarray, shape (B, K)
+
+    Returns
+    -------
+    maps, errors : ndarray, shape (K, N)
+    """
+    A = np.asarray(A, dtype=np.float64)
+    maps, errors = np.empty((A.shape[1], Y.shape[1])), np.empty((A.shape[1], Y.shape[1]))
+    for columns in _tiles(Y.shape[1], len(A)):
+        inverses = _inverses(_systems(A, W, columns))
+        y = Y[:, columns].astype(np.float64)
+        if W is not None:
+            w = W[:, columns]
+            y = np.where(w > 0, y, 0) * w
+        maps[:, columns] = np.einsum("mij,jm->im", np.broadcast_to(inverses, (y.shape[1], *inverses.shape[1:])), A.T @ y)
+        errors[:, columns] = np.sqrt(np.einsum("mkk->km", inverses))
+    return maps, errors
+
+
+def noise_from_residuals(objective: float, shape: tuple[int, int], n_components: int) -> float:
+    """Standard deviation of the noise where no weights are given: the residual rms per degree of freedom.
+
+    Parameters
+    ----------
+    objective : float
+        ``½ Σ (y − m)²``.
+    shape : tuple of int
+        (B, N).
+    n_components : int
+        K; K(B + N − K) parameters are taken off.
+    """
+    n_bands, n_pixels = shape
+    freedom = max(1, n_bands * n_pixels - n_components * (n_bands + n_pixels - n_components))
+    return float(np.sqrt(2 * objective / freedom))
