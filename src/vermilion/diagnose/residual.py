@@ -16,8 +16,8 @@ __all__ = ["ResidualStatistics", "WhiteLight", "reduced_chi_square", "residual_s
 
 # Of a normal distribution, sigma = 1.4826 times the median absolute deviation.
 MAD_TO_SIGMA = 1.482602218505602
-# Voxels handled at once: some float64 copies of a tile take 100 MB, whatever the size of the cube.
-TILE_VOXELS = 2**21
+# Voxels handled at once: the copies of a tile take some 70 MB, whatever the size of the cube.
+TILE_VOXELS = 2**20
 
 Float = NDArray[np.float64]
 

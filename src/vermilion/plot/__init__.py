@@ -1,1 +1,11 @@
-"""Pictures of numbers; every function returns Axes."""
+"""Pictures of numbers; every function returns Axes, none shows or keeps a figure."""
+
+from .convergence import convergence
+from .maps import maps
+from .residual_rms import residual_rms
+from .save import FIGURES, save_figure, save_figures
+from .signed import signed
+from .spectra import spectra
+from .white_light import white_light
+
+__all__ = ["FIGURES", "convergence", "maps", "residual_rms", "save_figure", "save_figures", "signed", "spectra", "white_light"]
