@@ -1,0 +1,106 @@
+"""Entries that sum to a fixed total: the simplex, and the plain rescaling."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError
+from .base import Prox, indicator, tolerance
+
+__all__ = ["Simplex", "UnitSum"]
+
+_AXES = {0: "component axis", 1: "pixel axis", -1: "pixel axis", -2: "component axis"}
+
+
+class Simplex(Prox):
+    """Projection on non-negative entries that sum to `total` along `dim`.
+
+    Solves ``argmin_y |y - x|^2  s.t.  y >= 0, sum_dim(y) = total`` exactly, by sorting.
+
+    Parameters
+    ----------
+    dim : int
+        For spectra (B, K), 0 fixes the sum of each component over the bands; for morphologies (K, N), 0 makes the
+        components of each pixel sum to `total`.
+    total : float, > 0
+        Same unit as `x`.
+
+    Raises
+    ------
+    ParameterError
+        If `total` is not positive and finite.
+
+    References
+    ----------
+    Duchi et al. 2008, ICML, figure 1.
+
+    Examples
+    --------
+    >>> Simplex(0)(torch.tensor([0.6, 0.8, -1.0]), 1.0)
+    tensor([0.4000, 0.6000, 0.0000])
+    """
+
+    projection = True
+
+    def __init__(self, dim: int = 0, total: float = 1.0) -> None:
+        if not (math.isfinite(total) and total > 0):
+            raise ParameterError(f"total is {total}: expected a finite number > 0.")
+        self.dim = dim
+        self.total = total
+        self.couples = _AXES.get(dim, "image")
+
+    def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
+        """Project; `step` has no effect."""
+        if x.numel() == 0:
+            return x.clone()
+        # float64, shifted so that the largest entry is 0: the sum stays right for large entries and for millions of them
+        z = x.to(torch.float64).movedim(self.dim, -1)
+        z = z - z.amax(-1, keepdim=True)
+        excess = z.sort(dim=-1, descending=True).values
+        rank = torch.arange(1, z.shape[-1] + 1, device=x.device)
+        threshold = (excess.cumsum(-1) - self.total) / rank
+        n_positive = (excess > threshold).sum(-1, keepdim=True).clamp(min=1)
+        y = (z - threshold.gather(-1, n_positive - 1)).clamp(min=0)
+        return y.movedim(-1, self.dim).to(x.dtype)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """0 on the simplex up to rounding, else inf."""
+        sums = x.sum(self.dim, dtype=torch.float64)
+        slack = self.total * tolerance(x.dtype)
+        return indicator((x >= -slack).all() & ((sums - self.total).abs() <= slack).all())
+
+
+class UnitSum(Prox):
+    """Rescaling to unit sum along `dim`, x / sum(x): feasible, but not the nearest such point.
+
+    Where the sum cannot be told from zero (it is below the square root of the machine precision times the sum of absolute
+    values) or is not finite, every entry becomes 1 / n. Signs are not touched: chain it after `NonNegative`.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    exact = False
+    projection = True
+
+    def __init__(self, dim: int = 0) -> None:
+        self.dim = dim
+        self.couples = _AXES.get(dim, "image")
+
+    def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
+        """Rescale; `step` has no effect."""
+        total = x.sum(self.dim, keepdim=True)
+        ratio = x / total
+        usable = total.abs() > tolerance(x.dtype) * x.abs().sum(self.dim, keepdim=True)
+        usable = usable & torch.isfinite(ratio).all(self.dim, keepdim=True)
+        return torch.where(usable, ratio, 1 / max(x.shape[self.dim], 1))
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """0 if the sums are 1 up to rounding, else inf."""
+        sums = x.sum(self.dim, dtype=torch.float64)
+        magnitudes = x.abs().sum(self.dim, dtype=torch.float64).clamp(min=1)
+        return indicator(((sums - 1).abs() <= tolerance(x.dtype) * magnitudes).all())
