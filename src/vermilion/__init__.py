@@ -3,6 +3,7 @@
 The names below are loaded when they are first used, so that ``import vermilion`` needs neither torch nor matplotlib.
 """
 
+import logging
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -27,6 +28,10 @@ _HOME = {
 }
 
 __all__ = ["__version__", *sorted(_HOME), *_ROOMS]
+
+
+# messages go nowhere unless the program that imports this sets up logging
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 class _Package(ModuleType):

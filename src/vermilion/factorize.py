@@ -1,0 +1,631 @@
+"""Y, W → Result: chooses start, solver, gauge and errors."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from . import __version__
+from .alternating import Block, Problem, Sweep, leave_out_spectra
+from .datamodels import History, Result, Status
+from .diagnose.gauge import AS_SOLVED, UNIT_SUM, flux_order, unit_sum_gauge
+from .diagnose.uncertainty import least_squares_maps, morphology_errors, noise_from_residuals, spectra_errors
+from .errors import ConvergenceWarning, DeviceError, ParameterError, ShapeError
+from .fit import fit
+from .fit.stopping import RelativeDecrease
+from .initialize import random_start, spa
+from .models import Factorization, Model
+from .optim import PGM
+from .peers import proxmin as proxmin_peer
+from .prox import Chain, Identity, NonNegative, Prox, Simplex, UnitSum, as_prox
+from .prox.base import Wrapped
+
+__all__ = ["INITS", "SOLVERS", "factorize", "resolve_device"]
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Tensor, Tensor], bool | None]
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def factorize(
+    Y: ArrayLike | Tensor,
+    W: ArrayLike | Tensor | None = None,
+    *,
+    n_components: int,
+    spectra: Prox | Callable[..., Any] | None = NonNegative(),  # noqa: B008 (operators are immutable)
+    morphologies: Prox | Callable[..., Any] | None = NonNegative(),  # noqa: B008
+    init: str | tuple[ArrayLike | Tensor, ArrayLike | Tensor] = "auto",
+    fixed_spectra: Mapping[int, ArrayLike] | None = None,
+    fixed_morphologies: Mapping[int, ArrayLike] | None = None,
+    solver: str = "auto",
+    max_iter: int = 2000,
+    tol: float = 1e-5,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "auto",
+    callbacks: Sequence[Callback] = (),
+    allow_inexact: bool = False,
+) -> Result:
+    """Spectra A and morphologies S with Y ≈ A S under constraints.
+
+    Minimizes ``½ Σ W (Y − A S)² + g_A(A) + g_S(S)``.
+
+    Parameters
+    ----------
+    Y : array_like or Tensor, shape (B, N)
+        Data, one row per band, in any unit. Negative values are normal; values that are not finite count as absent.
+    W : array_like or Tensor, shape (B, N), optional
+        Inverse variances >= 0; 0 means absent. None: all 1, and the noise is taken from the residuals.
+    n_components : int
+        K >= 1.
+    spectra : Prox, callable or None
+        Constraint on A (B, K). None: no constraint.
+    morphologies : Prox, callable or None
+        Constraint on S (K, N).
+    init : {"auto", "spa", "random"} or tuple (A0, S0)
+        Start. "auto" is "spa": the most extreme pixels in the weighted K-dimensional subspace.
+    fixed_spectra : mapping of int to array_like (B,), optional
+        Known spectra by component; returned as given.
+    fixed_morphologies : mapping of int to array_like (N,), optional
+        Known morphologies by component; returned as given.
+    solver : {"auto", "block", "pgm", "proxmin"}
+        "block" alternates closed-form steps; "pgm" goes through autograd; "proxmin" hands the problem to that package, as a cross-check.
+    max_iter : int
+        Largest number of iterations, >= 1.
+    tol : float
+        Relative decrease of the objective over 10 iterations that counts as none; 0 runs exactly `max_iter` iterations.
+    seed : int
+        Of random starts.
+    dtype : {"float32", "float64"}
+        Of the computation; results are float64.
+    device : str
+        "auto" (a GPU if there is one), "cpu", "cuda", "cuda:0" …
+    callbacks : sequence of callable
+        Each is called as ``callback(A, S)`` after every iteration, in the unit of the data; a true return value stops the fit.
+    allow_inexact : bool
+        Permit operators that are marked as no true minimizer.
+
+    Returns
+    -------
+    Result
+        With `frame` None. Where both constraints leave the scale open, columns of A sum to 1 and S carries flux and unit;
+        `Result.normalization` says so. Components come in order of total flux, known ones at the place given.
+
+    Raises
+    ------
+    ParameterError
+        A parameter is out of range, unknown, or contradicts another.
+    ShapeError
+        Shapes do not agree.
+    NoDataError
+        Nothing finite and different from 0 has a positive weight.
+    DeviceError
+        The device is absent.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The iteration limit was reached before the tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
+    >>> Y = rng.random((20, 2)) @ rng.random((2, 50))
+    >>> result = factorize(Y, n_components=2)
+    >>> bool(np.allclose(result.model, Y, atol=1e-2)), result.status.name
+    (True, 'CONVERGED')
+    """
+    options = _check_options(n_components, solver, max_iter, tol, seed, dtype, init)
+    where = resolve_device(device)
+    Y, W = _tensors(Y, W)
+    constraints = _Constraints.checked(as_prox(spectra), as_prox(morphologies), allow_inexact=allow_inexact or solver in ("pgm", "proxmin"))
+    problem = Problem.normalized(Y, W, dtype=DTYPES[dtype], device=where, carrier=constraints.carrier, scale=constraints.free_scale)
+    known = _Known.checked(fixed_spectra, fixed_morphologies, problem, constraints, n_components)
+    if solver == "proxmin" and known.components:
+        raise ParameterError("solver='proxmin' cannot hold components fixed: use solver='block' or 'pgm'.")
+    sweep = _start(problem, constraints, known, n_components, init, seed)
+    begin = sweep.objective * problem.objective_scale
+    loop = {"block": _alternate, "pgm": _through_autograd, "proxmin": _through_proxmin}["block" if solver == "auto" else solver]
+    status, history = loop(sweep, problem, constraints, max_iter=max_iter, tol=tol, callbacks=callbacks)
+    if status is Status.MAX_ITER and tol > 0:
+        warnings.warn(f"{status.value} ({max_iter}) before the tolerance {tol:g}; raise max_iter or tol.", ConvergenceWarning, stacklevel=2)
+    provenance = options | {
+        "version": __version__,
+        "solver": "block" if solver == "auto" else solver,
+        "spectra": repr(constraints.A_asked),
+        "morphologies": repr(constraints.S_asked),
+        "device": where.type,
+        "objective_start": begin,
+    }
+    return _result(sweep, problem, constraints, known, status, history, provenance, (Y, W))
+
+
+SOLVERS = ("auto", "block", "pgm", "proxmin")
+INITS = ("auto", "spa", "random")
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that `device` names; "auto" is a GPU if there is one.
+
+    Raises
+    ------
+    DeviceError
+        If it is absent.
+    ParameterError
+        If there is no such kind of device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ParameterError(f"device is {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:0'.") from error
+    if wanted.type == "cuda" and (not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count()):
+        raise DeviceError(f"device {device!r} is not there ({torch.cuda.device_count()} CUDA devices found). Use 'auto' or 'cpu'.")
+    return wanted
+
+
+def _check_options(n_components: Any, solver: str, max_iter: Any, tol: Any, seed: Any, dtype: str, init: Any) -> dict[str, Any]:
+    for name, value, least in (("n_components", n_components, 1), ("max_iter", max_iter, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+            raise ParameterError(f"{name} is {value!r}: expected an integer >= {least}.")
+    if not isinstance(tol, numbers.Real) or not (0 <= float(tol) < 1):
+        raise ParameterError(f"tol is {tol!r}: expected a number in [0, 1).")
+    choices: tuple[tuple[str, Any, Sequence[str]], ...] = (("solver", solver, SOLVERS), ("dtype", dtype, tuple(DTYPES)))
+    if isinstance(init, str):
+        choices += (("init", init, INITS),)
+    for name, value, known in choices:
+        if value not in known:
+            raise ParameterError(f"{name} is {value!r}: expected one of {', '.join(map(repr, known))}.")
+    start = ("spa" if init == "auto" else init) if isinstance(init, str) else "given"
+    return {
+        "n_components": int(n_components),
+        "max_iter": int(max_iter),
+        "tol": float(tol),
+        "seed": int(seed),
+        "dtype": dtype,
+        "init": start,
+    }
+
+
+def _tensors(Y: Any, W: Any) -> tuple[Tensor, Tensor | None]:
+    """Y and W as real tensors of equal shape (B, N)."""
+
+    def tensor(name: str, X: Any) -> Tensor:
+        if not isinstance(X, Tensor):
+            X = np.asarray(X)
+            if X.dtype.kind not in "fiub":
+                raise ParameterError(f"{name} is of type {X.dtype}: expected real numbers.")
+            # FITS arrays are big-endian, which torch refuses
+            X = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32 if X.dtype.itemsize <= 2 else X.dtype.newbyteorder("=")))
+        if X.is_complex():
+            raise ParameterError(f"{name} is complex: expected real numbers.")
+        if X.ndim != 2 or 0 in X.shape:
+            raise ShapeError(
+                f"{name} has shape {tuple(X.shape)}: expected (bands, pixels); use Cube.to_matrix or reshape a cube to (B, -1)."
+            )
+        return X.detach() if X.is_floating_point() else X.detach().to(torch.float64)
+
+    Y = tensor("Y", Y)
+    if W is None:
+        return Y, None
+    W = tensor("W", W)
+    if W.shape != Y.shape:
+        raise ShapeError(f"W has shape {tuple(W.shape)}, Y has {tuple(Y.shape)}: expected equal shapes.")
+    if bool((W < 0).any()):
+        raise ParameterError("W holds negative values: expected inverse variances >= 0.")
+    return Y, W.to(Y.device)
+
+
+@dataclass(frozen=True)
+class _Constraints:
+    """The operators as asked for, and as solved."""
+
+    A_asked: Prox
+    S_asked: Prox
+    A: Prox
+    S: Prox
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def checked(cls, A: Prox, S: Prox, *, allow_inexact: bool) -> _Constraints:
+        """The same problem in the form that is solved best; refused where it has no solution."""
+        asked = A, S
+        notes: tuple[str, ...] = ()
+        if isinstance(A, Simplex | UnitSum) and isinstance(S, Simplex | UnitSum) and A.dim % 2 == 0 and S.dim % 2 == 1:
+            raise ParameterError(
+                "spectra sum to 1 over the bands and morphologies sum to 1 over the pixels: nothing is left to carry the flux. "
+                "Drop one of the two; a simplex over the components of each pixel, Simplex(0), is fine."
+            )
+        if S.cone and (cone := _without_unit_sum(A)) is not None:
+            A = cone  # the gauge gives the same answer, and the bands stay independent
+        elif A.cone and _is_penalty(S):
+            if not isinstance(A, NonNegative):
+                raise ParameterError(
+                    f"the penalty {S!r} on the morphologies needs spectra of fixed scale, or they grow without bound: "
+                    "use spectra=Simplex(0)."
+                )
+            A = Simplex(0)
+            notes = ("spectra are held to unit sum over the bands, so that the penalty on the morphologies has a meaning",)
+        elif S.cone and _is_penalty(A):
+            raise ParameterError(
+                f"the penalty {A!r} on the spectra needs morphologies of fixed scale, or they grow without bound: "
+                "use morphologies=Simplex(0) (the components of each pixel sum to 1)."
+            )
+        for name, prox in (("spectra", A), ("morphologies", S)):
+            if not prox.exact and not isinstance(prox, Wrapped) and not allow_inexact:
+                raise ParameterError(
+                    f"{name}={prox!r} is no exact proximal operator, so the block solver cannot promise a minimum. "
+                    "Use an exact one (Simplex instead of UnitSum), solver='pgm', or allow_inexact=True."
+                )
+        return cls(*asked, A, S, notes)
+
+    @property
+    def carrier(self) -> Literal["A", "S"]:
+        """The factor that is measured in the unit of the data."""
+        return "A" if _fixes_scale(self.S) and not _fixes_scale(self.A) else "S"
+
+    @property
+    def free_scale(self) -> bool:
+        """The size of the data can be divided out."""
+        return not (_fixes_scale(self.A) and _fixes_scale(self.S))
+
+    @property
+    def gauge(self) -> bool:
+        """Both constraints leave the scale between the factors open."""
+        return self.A.cone and self.S.cone
+
+
+def _fixes_scale(prox: Prox) -> bool:
+    """A set that is no cone; of a callable that is not known better nothing else may be assumed."""
+    return not prox.cone and (prox.projection or isinstance(prox, Wrapped))
+
+
+def _is_penalty(prox: Prox) -> bool:
+    return not prox.cone and not _fixes_scale(prox)
+
+
+def _without_unit_sum(A: Prox) -> Prox | None:
+    """The cone that a unit sum over the bands leaves behind, or None if there is no such sum in `A`."""
+    if isinstance(A, Simplex | UnitSum) and A.dim % 2 == 0:
+        return NonNegative() if isinstance(A, Simplex) else Identity()
+    if isinstance(A, Chain) and len(A.operators) == 2 and isinstance(A.operators[0], NonNegative) and _without_unit_sum(A.operators[1]):
+        return NonNegative()
+    return None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Components that are given, as given and as solved; `sizes` are the ratios."""
+
+    A: dict[int, NDArray[np.float64]]
+    S: dict[int, NDArray[np.float64]]
+    A_sizes: dict[int, float]
+    S_sizes: dict[int, float]
+
+    @classmethod
+    def checked(cls, spectra: Any, morphologies: Any, problem: Problem, constraints: _Constraints, n_components: int) -> _Known:
+        """Templates in any unit: the partner of a given factor takes the scale, unless its constraint fixes that."""
+        n_bands, n_pixels = problem.Y.shape
+        A = _templates("fixed_spectra", spectra, n_bands, n_components, coupled=constraints.A.couples not in ("element", "component axis"))
+        S = _templates(
+            "fixed_morphologies", morphologies, n_pixels, n_components, coupled=constraints.S.couples not in ("element", "pixel axis")
+        )
+        A_sizes = {k: problem.data_scale if constraints.carrier == "A" else float(np.abs(a).sum()) for k, a in A.items()}
+        S_sizes = {}
+        for k, s in S.items():
+            if k in A:
+                S_sizes[k] = problem.data_scale / A_sizes[k]
+            elif constraints.A.cone and constraints.carrier == "S":
+                S_sizes[k] = float(np.sqrt(np.mean(s**2)))
+            else:
+                S_sizes[k] = problem.factor_scale("S")
+        return cls(A, S, A_sizes, S_sizes)
+
+    def solved(self, factor: Literal["A", "S"], like: Tensor) -> dict[int, Tensor]:
+        """The templates as the solver holds them."""
+        values, sizes = (self.A, self.A_sizes) if factor == "A" else (self.S, self.S_sizes)
+        return {k: torch.as_tensor(v / sizes[k]).to(like) for k, v in values.items()}
+
+    @property
+    def components(self) -> set[int]:
+        """Components of which a factor is given."""
+        return set(self.A) | set(self.S)
+
+
+def _templates(name: str, given: Any, length: int, n_components: int, *, coupled: bool) -> dict[int, NDArray[np.float64]]:
+    templates = {}
+    for k, value in (given or {}).items():
+        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+        if k not in range(n_components):
+            raise ParameterError(f"{name} names component {k!r}: expected 0 to {n_components - 1}.")
+        if array.shape != (length,):
+            raise ShapeError(f"{name}[{k}] has shape {array.shape}: expected ({length},).")
+        if not np.isfinite(array).all() or not array.any():
+            raise ParameterError(f"{name}[{k}] must be finite and not all zero.")
+        templates[int(k)] = array
+    if templates and coupled:
+        raise ParameterError(
+            f"{name} cannot be held while the constraint on that factor ties the components together: drop one of the two."
+        )
+    return templates
+
+
+def _start(problem: Problem, constraints: _Constraints, known: _Known, n_components: int, init: Any, seed: int) -> Sweep:
+    """Feasible first values, ready to iterate."""
+    blocks = (
+        problem.block("A", constraints.A, known.solved("A", problem.Y)),
+        problem.block("S", constraints.S, known.solved("S", problem.Y)),
+    )
+
+    def sweep(A: Tensor, S: Tensor) -> Sweep:
+        step = A.new_ones(1, 1)
+        return Sweep(problem.tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
+
+    if not isinstance(init, str):
+        return sweep(*_given_start(init, problem, n_components))
+    if init == "random":
+        return sweep(*random_start(problem.Y, problem.W, n_components, seed=seed))
+    A = _extreme_spectra(problem, constraints, known, n_components, seed)
+    S = problem.Y.new_full((n_components, problem.Y.shape[1]), 1 / n_components if _fixes_scale(constraints.S) else 0.0)
+    begun = sweep(A, S)
+    return sweep(begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4))
+
+
+def _extreme_spectra(problem: Problem, constraints: _Constraints, known: _Known, n_components: int, seed: int) -> Tensor:
+    """Spectra (B, K) of extreme pixels outside the span of the known ones, in the scale that the constraint wants."""
+    A = problem.Y.new_zeros(len(problem.Y), n_components)
+    given = known.solved("A", problem.Y)
+    for k, values in given.items():
+        A[:, k] = values
+    free = [k for k in range(n_components) if k not in given]
+    if free:
+        A[:, free] = spa(problem.Y, problem.W, len(free), known=A[:, list(given)] if given else None, seed=seed)
+    if constraints.carrier == "S":
+        A[:, free] *= getattr(constraints.A, "total", 1.0) / A[:, free].abs().sum(dim=0).clamp_min(torch.finfo(A.dtype).tiny)
+    return A
+
+
+def _given_start(init: Any, problem: Problem, n_components: int) -> tuple[Tensor, Tensor]:
+    try:
+        A0, S0 = init
+    except (TypeError, ValueError):
+        raise ParameterError(f"init is {type(init).__name__}: expected one of {', '.join(INITS)} or a pair (A0, S0).") from None
+    factors = []
+    shapes = {"A": (problem.Y.shape[0], n_components), "S": (n_components, problem.Y.shape[1])}
+    for (name, shape), X in zip(shapes.items(), (A0, S0), strict=True):
+        X = torch.as_tensor(X, dtype=torch.float64)
+        if X.shape != shape:
+            raise ShapeError(f"the start {name}0 has shape {tuple(X.shape)}: expected {shape}.")
+        if not bool(torch.isfinite(X).all()):
+            raise ParameterError(f"the start {name}0 holds values that are not finite.")
+        factors.append((X / problem.factor_scale(name)).to(problem.Y))  # type: ignore[arg-type]
+    return factors[0], factors[1]
+
+
+def _alternate(
+    sweep: Sweep, problem: Problem, constraints: _Constraints, *, max_iter: int, tol: float, callbacks: Sequence[Callback]
+) -> tuple[Status, History]:
+    """Iterate the block solver until it stops."""
+    history, stop = History(("A", "S")), RelativeDecrease(tol)
+    try:
+        for _ in range(max_iter):
+            record = sweep.step()
+            history.append(
+                objective=record.objective * problem.objective_scale,
+                gradient_evaluations=record.gradient_evaluations,
+                objective_evaluations=record.objective_evaluations,
+                reads_of_Y=record.reads_of_Y,
+                seconds=record.seconds,
+            )
+            if sweep.nonfinite > 1:  # the first may be the extrapolation's fault
+                return Status.NONFINITE, history
+            if _asked_to_stop(callbacks, sweep, problem):
+                return Status.STOPPED, history
+            if stop(history) is not None:
+                return Status.CONVERGED, history
+    except KeyboardInterrupt:
+        log.warning("interrupted after %d iterations; the last accepted state is kept", len(history))
+        return Status.STOPPED, history
+    return Status.MAX_ITER, history
+
+
+def _through_autograd(
+    sweep: Sweep, problem: Problem, constraints: _Constraints, *, max_iter: int, tol: float, callbacks: Sequence[Callback]
+) -> tuple[Status, History]:
+    """The same problem through autograd and `PGM`, whose steps are searched."""
+    model = Factorization(sweep.A.contiguous(), sweep.S.contiguous())
+    optimizer = PGM(
+        [
+            {"name": "A", "params": [model.A], "prox": _BlockProx(sweep.spectra, transposed=True)},
+            {"name": "S", "params": [model.S], "prox": _BlockProx(sweep.morphologies, transposed=False)},
+        ]
+    )
+
+    def asked_to_stop(model: Model, history: History) -> bool:
+        sweep.A, sweep.S = (factor.detach() for factor in model.components())
+        return _asked_to_stop(callbacks, sweep, problem)
+
+    solved = fit(
+        model,
+        problem.Y if problem.W is None else (problem.Y, problem.W),
+        optimizer,
+        stop=RelativeDecrease(tol),
+        max_iter=max_iter,
+        callbacks=[asked_to_stop] if callbacks else [],
+    )
+    sweep.A, sweep.S = model.A.detach(), model.S.detach()
+    history = History(("A", "S"))
+    for objective, gradients, losses, reads, seconds in zip(
+        solved.history.objective * problem.objective_scale,
+        solved.history.gradient_evaluations.tolist(),
+        solved.history.objective_evaluations,
+        solved.history.reads_of_Y,
+        solved.history.seconds,
+        strict=True,
+    ):
+        history.append(objective=objective, gradient_evaluations=gradients, objective_evaluations=losses, reads_of_Y=reads, seconds=seconds)
+    return solved.status, history
+
+
+class _BlockProx(Prox):
+    """The constraint of the block solver as an operator on a parameter of the model."""
+
+    def __init__(self, block: Block, *, transposed: bool) -> None:
+        self.block, self.transposed = block, transposed
+
+    def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
+        return self.block.prox(x.T, step).T if self.transposed else self.block.prox(x, step)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.block.penalty(x.T if self.transposed else x), dtype=torch.float64)
+
+    def __repr__(self) -> str:
+        return f"_BlockProx({self.block!r})"
+
+
+def _through_proxmin(
+    sweep: Sweep, problem: Problem, constraints: _Constraints, *, max_iter: int, tol: float, callbacks: Sequence[Callback]
+) -> tuple[Status, History]:
+    """The same problem handed to proxmin, in the data's own unit."""
+    if callbacks:
+        raise ParameterError("solver='proxmin' takes no callbacks: use solver='block' or 'pgm'.")
+    sizes = problem.factor_scale("A"), problem.factor_scale("S")
+    A, S, info = proxmin_peer.solve(
+        problem.Y.double().cpu().numpy() * problem.data_scale,
+        None if problem.W is None else problem.W.double().cpu().numpy() * problem.weight_scale,
+        sweep.A.double().cpu().numpy() * sizes[0],
+        sweep.S.double().cpu().numpy() * sizes[1],
+        spectra=constraints.A_asked,
+        morphologies=constraints.S_asked,
+        max_iter=max_iter,
+        tol=tol,
+        algorithm="pgm" if problem.W is None else "adaprox",
+    )
+    sweep.A, sweep.S = (torch.as_tensor(X / size).to(problem.Y) for X, size in zip((A, S), sizes, strict=True))
+    n = int(info["iterations"])
+    history = History(("A", "S"))
+    history.append(objective=sweep.evaluate(sweep.A, sweep.S) * problem.objective_scale, gradient_evaluations=(n, n), reads_of_Y=n)
+    return Status.CONVERGED if info["converged"] else Status.MAX_ITER, history
+
+
+def _asked_to_stop(callbacks: Sequence[Callback], sweep: Sweep, problem: Problem) -> bool:
+    if not callbacks:
+        return False
+    A, S = sweep.A * problem.factor_scale("A"), sweep.S * problem.factor_scale("S")
+    answers = [callback(A, S) for callback in callbacks]  # every one is called
+    return any(answers)
+
+
+def _result(
+    sweep: Sweep,
+    problem: Problem,
+    constraints: _Constraints,
+    known: _Known,
+    status: Status,
+    history: History,
+    provenance: dict[str, Any],
+    data: tuple[Tensor, Tensor | None],
+) -> Result:
+    """Gauge, order and errors of the solved factors, in the unit of the data and in float64."""
+    A, S = _in_data_unit(sweep.A, sweep.S, problem, known)
+    notes = list(constraints.notes)
+    normalization = AS_SOLVED
+    scale = np.ones(A.shape[1])
+    if constraints.gauge:
+        signed = not isinstance(constraints.S, NonNegative)
+        scale, by_absolute = unit_sum_gauge(A, S, keep=known.components, signed=signed)
+        normalization = UNIT_SUM
+        if known.components:
+            normalization += "; given components as given"
+        if by_absolute.any():
+            normalization += "; by absolute values where a spectrum sums to zero"
+    A, S = A / scale, S * scale[:, None]
+    order = flux_order(A, S, keep=known.components)
+    Y = data[0].cpu().numpy()
+    W = None if data[1] is None else data[1].cpu().numpy()
+    if W is not None or problem.W is not None:  # data that are not finite have no weight
+        W = np.where(np.isfinite(Y), 1.0 if W is None else W, 0.0)
+    provenance["noise"] = "from the weights" if data[1] is not None else "from the residuals: no weights were given"
+    noise = 1.0 if data[1] is not None else noise_from_residuals(history.objective[-1] if len(history) else 0.0, Y.shape, len(S))
+    maps, maps_error = _signed_maps(sweep, problem, known, scale, (Y, W), normalize=constraints.gauge)
+    A_error, S_error = spectra_errors(S, W, len(A)) * noise, morphology_errors(A, W, S.shape[1]) * noise
+    for k in known.A:
+        A_error[:, k] = 0.0
+    for k in known.S:
+        S_error[k] = 0.0
+    # an entry at exactly zero stands on its constraint: it has no symmetric error
+    if not isinstance(constraints.A, Identity):
+        A_error[A == 0] = np.nan
+    if not isinstance(constraints.S, Identity):
+        S_error[S == 0] = np.nan
+    return Result(
+        spectra=A[:, order],
+        morphologies=S[order],
+        spectra_error=A_error[:, order],
+        morphologies_error=S_error[order],
+        signed_morphologies=maps[order],
+        signed_error=maps_error[order] * noise,
+        status=status,
+        history=history,
+        normalization=normalization,
+        provenance=provenance,
+        notes=tuple(notes),
+    )
+
+
+def _in_data_unit(A: Tensor, S: Tensor, problem: Problem, known: _Known) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factors in the data's unit, with given ones exactly as given."""
+    a = A.detach().double().cpu().numpy() * problem.factor_scale("A")
+    s = S.detach().double().cpu().numpy() * problem.factor_scale("S")
+    for k, values in known.A.items():
+        s[k] *= problem.data_scale / (problem.factor_scale("S") * known.A_sizes[k])
+        a[:, k] = values
+    for k, values in known.S.items():
+        if k not in known.A:
+            a[:, k] *= problem.data_scale / (problem.factor_scale("A") * known.S_sizes[k])
+        s[k] = values
+    return a, s
+
+
+def _signed_maps(
+    sweep: Sweep,
+    problem: Problem,
+    known: _Known,
+    scale: NDArray[np.float64],
+    data: tuple[NDArray[Any], NDArray[Any] | None],
+    *,
+    normalize: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least-squares maps and errors, each pixel with spectra that it did not help to determine.
+
+    With the final spectra themselves, maps of pure noise are positive in the mean: the spectra have learned the noise they are fitted to.
+    """
+    Y, W = data
+    maps = np.empty((len(sweep.S), Y.shape[1]))
+    errors = np.empty_like(maps)
+    whole = _in_data_unit(sweep.A, sweep.S, problem, known)[0] / scale
+    for pixels, spectra in zip(*leave_out_spectra(sweep), strict=True):
+        A = _in_data_unit(spectra, sweep.S, problem, known)[0] / scale
+        if normalize:
+            A = A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0))
+        n = pixels.cpu().numpy()
+        maps[:, n], errors[:, n] = least_squares_maps(Y[:, n], None if W is None else W[:, n], A)
+    return maps, errors
+
+
+def _ratio(wanted: NDArray[np.float64], found: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``wanted / found`` where neither sum vanishes beside the sum of absolute values, else 1."""
+    usable = (np.abs(found) > 1e-3 * size) & (np.abs(wanted) > 1e-3 * size)
+    return np.where(usable, wanted / np.where(usable, found, 1.0), 1.0)
