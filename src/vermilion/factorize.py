@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import __version__
-from .alternating import Block, Problem, Sweep, leave_out_spectra
+from .alternating import Block, Problem, Sweep, leave_out_spectra, loss
 from .datamodels import History, Result, Status
 from .diagnose.gauge import AS_SOLVED, UNIT_SUM, flux_order, unit_sum_gauge
 from .diagnose.uncertainty import least_squares_maps, morphology_errors, noise_from_residuals, spectra_errors
@@ -137,7 +137,7 @@ def factorize(
     sweep = _start(problem, constraints, known, n_components, init, seed)
     begin = sweep.objective * problem.objective_scale
     loop = {"block": _alternate, "pgm": _through_autograd, "proxmin": _through_proxmin}["block" if solver == "auto" else solver]
-    status, history = loop(sweep, problem, constraints, max_iter=max_iter, tol=tol, callbacks=callbacks)
+    status, history = loop(sweep, problem, constraints, max_iter=int(max_iter), tol=float(tol), callbacks=callbacks)
     if status is Status.MAX_ITER and tol > 0:
         warnings.warn(f"{status.value} ({max_iter}) before the tolerance {tol:g}; raise max_iter or tol.", ConvergenceWarning, stacklevel=2)
     provenance = options | {
@@ -169,8 +169,10 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ParameterError(f"device is {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:0'.") from error
+    except (RuntimeError, TypeError):
+        wanted = None
+    if wanted is None or wanted.type not in ("cpu", "cuda"):
+        raise ParameterError(f"device is {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     if wanted.type == "cuda" and (not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count()):
         raise DeviceError(f"device {device!r} is not there ({torch.cuda.device_count()} CUDA devices found). Use 'auto' or 'cpu'.")
     return wanted
@@ -208,7 +210,8 @@ def _tensors(Y: Any, W: Any) -> tuple[Tensor, Tensor | None]:
             if X.dtype.kind not in "fiub":
                 raise ParameterError(f"{name} is of type {X.dtype}: expected real numbers.")
             # FITS arrays are big-endian, which torch refuses
-            X = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32 if X.dtype.itemsize <= 2 else X.dtype.newbyteorder("=")))
+            wanted = np.float32 if X.dtype.itemsize <= 2 else np.float64 if X.dtype.itemsize > 8 else X.dtype.newbyteorder("=")
+            X = torch.from_numpy(np.require(X, wanted, ["C", "W"]))  # torch warns of arrays that may not be written
         if X.is_complex():
             raise ParameterError(f"{name} is complex: expected real numbers.")
         if X.ndim != 2 or 0 in X.shape:
@@ -371,6 +374,8 @@ def _start(problem: Problem, constraints: _Constraints, known: _Known, n_compone
 
     def sweep(A: Tensor, S: Tensor) -> Sweep:
         step = A.new_ones(1, 1)
+        if problem.W is not None:  # where nothing is known there is nothing, or it would count in the gauge
+            A, S = A * (problem.W > 0).any(dim=1)[:, None], S * (problem.W > 0).any(dim=0)
         return Sweep(problem.tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
 
     if not isinstance(init, str):
@@ -380,7 +385,17 @@ def _start(problem: Problem, constraints: _Constraints, known: _Known, n_compone
     A = _extreme_spectra(problem, constraints, known, n_components, seed)
     S = problem.Y.new_full((n_components, problem.Y.shape[1]), 1 / n_components if _fixes_scale(constraints.S) else 0.0)
     begun = sweep(A, S)
-    return sweep(begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4))
+    A, S = begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4)
+    if constraints.gauge and not known.components:
+        balance = (_norms(S, dim=1) / _norms(A, dim=0)).sqrt()  # one step length then suits both factors
+        A, S = A * balance, S / balance[:, None]
+    return sweep(A, S)
+
+
+def _norms(X: Tensor, *, dim: int) -> Tensor:
+    """Norms along `dim`, 1 where they vanish."""
+    norms = torch.linalg.vector_norm(X, dim=dim)
+    return torch.where(norms > 0, norms, torch.ones_like(norms))
 
 
 def _extreme_spectra(problem: Problem, constraints: _Constraints, known: _Known, n_components: int, seed: int) -> Tensor:
@@ -556,10 +571,13 @@ def _result(
     Y = data[0].cpu().numpy()
     W = None if data[1] is None else data[1].cpu().numpy()
     if W is not None or problem.W is not None:  # data that are not finite have no weight
-        W = np.where(np.isfinite(Y), 1.0 if W is None else W, 0.0)
+        W = np.where(np.isfinite(Y) & np.isfinite(1.0 if W is None else W), 1.0 if W is None else W, 0.0)
     provenance["noise"] = "from the weights" if data[1] is not None else "from the residuals: no weights were given"
-    noise = 1.0 if data[1] is not None else noise_from_residuals(history.objective[-1] if len(history) else 0.0, Y.shape, len(S))
-    maps, maps_error = _signed_maps(sweep, problem, known, scale, (Y, W), normalize=constraints.gauge)
+    noise = 1.0
+    if data[1] is None:
+        squares = 2 * loss(problem.tiles, sweep.A, sweep.S) * problem.objective_scale
+        noise = noise_from_residuals(squares, np.isfinite(Y).sum(), Y.shape, len(S))
+    maps, maps_error = _signed_maps(sweep, problem, known, scale, (Y, W))
     A_error, S_error = spectra_errors(S, W, len(A)) * noise, morphology_errors(A, W, S.shape[1]) * noise
     for k in known.A:
         A_error[:, k] = 0.0
@@ -605,8 +623,6 @@ def _signed_maps(
     known: _Known,
     scale: NDArray[np.float64],
     data: tuple[NDArray[Any], NDArray[Any] | None],
-    *,
-    normalize: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least-squares maps and errors, each pixel with spectra that it did not help to determine.
 
@@ -618,8 +634,7 @@ def _signed_maps(
     whole = _in_data_unit(sweep.A, sweep.S, problem, known)[0] / scale
     for pixels, spectra in zip(*leave_out_spectra(sweep), strict=True):
         A = _in_data_unit(spectra, sweep.S, problem, known)[0] / scale
-        if normalize:
-            A = A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0))
+        A = A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0))
         n = pixels.cpu().numpy()
         maps[:, n], errors[:, n] = least_squares_maps(Y[:, n], None if W is None else W[:, n], A)
     return maps, errors

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .normal import spectra_equations
+from .quadratic import Block
 from .sweep import Sweep
-from .tiles import TensorTiles
 
 __all__ = ["leave_out_spectra"]
 
@@ -23,7 +23,7 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
     Parameters
     ----------
     sweep : Sweep
-        At the end of a fit; its data must lie in memory.
+        At the end of a fit.
     folds : int
         Number of groups; every pixel is in one, drawn at random.
     iterations : int
@@ -36,7 +36,6 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
         Pixel indices.
     spectra : list of Tensor, shape (B, K)
     """
-    assert isinstance(sweep.tiles, TensorTiles)
     n_pixels = sweep.tiles.shape[1]
     order = torch.randperm(n_pixels, generator=torch.Generator().manual_seed(seed)).to(sweep.S.device)
     groups = [group.sort().values for group in order.tensor_split(min(folds, n_pixels))]
@@ -48,9 +47,20 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
         if not bool(others.any()):
             spectra.append(sweep.A)
             continue
-        part = Sweep(sweep.tiles.select(others), sweep.A, sweep.S[:, others], sweep.spectra, sweep.morphologies, sweep.steps)
+        part = Sweep(sweep.tiles, sweep.A, sweep.S * others, sweep.spectra, _held_at_zero(sweep.morphologies, group), sweep.steps)
         known = spectra_equations(part.tiles, part.S).diagonal().sum(dim=1) >= 0.5 * whole
         for _ in range(iterations):
             part.step()
         spectra.append(torch.where(known, part.A, sweep.A))
     return groups, spectra
+
+
+def _held_at_zero(block: Block, pixels: Tensor) -> Block:
+    """The same constraint with nothing in some pixels: they tell the spectra nothing, and operators still see all pixels."""
+
+    def apply(X: Tensor, step: Tensor | float) -> Tensor:
+        out = block.prox(X, step).clone()
+        out[:, pixels] = 0
+        return out
+
+    return Block(apply, block.penalty, block.separable)

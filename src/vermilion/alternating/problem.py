@@ -135,9 +135,11 @@ class Problem:
             t = step.T if transposed and isinstance(step, Tensor) and step.ndim == 2 else step
             if plain:
                 out = prox(x, t)
-            else:
-                amount: Any = t * strength
-                out = prox(x * size, float(amount) if isinstance(prox, Wrapped) else amount) / size
+            elif isinstance(prox, Wrapped):
+                out = prox(x * size, float(t) * strength) / size
+            else:  # in float64: at fluxes of 1e-20 the strength is 1e-44, which float32 does not hold
+                amount: Any = t.double() * strength if isinstance(t, Tensor) else t * strength
+                out = (prox(x.double() * size, amount) / size).to(x.dtype)
             out = out.T.contiguous() if transposed else out
             for k, values in held:
                 out[k] = values
@@ -147,7 +149,7 @@ class Problem:
             if prox.projection:  # feasible by construction
                 return 0.0
             free = [k for k in range(len(X)) if not fixed or k not in fixed]
-            x = X * size
+            x = X.double() * size
             if held and separable == "element":  # what is given costs nothing
                 x = x[free]
                 return float(prox.penalty(x.T if transposed else x)) / self.objective_scale if free else 0.0

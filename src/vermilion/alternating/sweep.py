@@ -56,10 +56,21 @@ class Extrapolation:
 
 
 def inner_steps(tiles: TileSource, n_components: int) -> tuple[int, int]:
-    """Inner steps per block (A, S) that cost about as much as the pass over the data that they save; Gillis & Glineur 2012."""
+    """Inner steps per block (A, S) that cost about as much as the pass over the data that they save.
+
+    Counted in multiply-adds, with the fixed cost of calling a handful of kernels beside them: where the data are small a pass costs no more than an
+    inner step, and one step per pass is best.
+
+    References
+    ----------
+    Gillis & Glineur 2012, Neural Computation 24, 1085, section 4.1.
+    """
+    calls = 1e6
     n_bands, n_pixels = tiles.shape
-    share = 1 if tiles.weighted else 0.5
-    return tuple(max(1, min(20, int(share * n / (n_components + 4)))) for n in (n_pixels, n_bands))  # type: ignore[return-value]
+    K = n_components
+    passage = n_bands * n_pixels * (K + (K * (K + 3) // 2 if tiles.weighted else 0)) + calls
+    shares = (passage / (n * K * (K + 4) + calls) for n in (n_bands, n_pixels))
+    return tuple(max(1, min(20, round(share))) for share in shares)  # type: ignore[return-value]
 
 
 @dataclass

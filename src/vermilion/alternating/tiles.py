@@ -58,7 +58,3 @@ class TensorTiles:
             tile = slice(start, min(start + self.bands, self.shape[0]))
             self.reads += (tile.stop - tile.start) / self.shape[0]
             yield tile, self.Y[tile], None if self.W is None else self.W[tile]
-
-    def select(self, pixels: Tensor) -> TensorTiles:
-        """The tiles of some pixels only, as a copy."""
-        return TensorTiles(self.Y[:, pixels], None if self.W is None else self.W[:, pixels])
