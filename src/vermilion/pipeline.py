@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -82,17 +83,20 @@ def separate(
     matrix = cube.to_matrix()
     if matrix.data.size == 0:
         raise NoDataError("no value of the cube has a positive weight: nothing to separate.")
-    weights = None if cube.variance is None and bool((matrix.weights == 1).all()) else matrix.weights
+    # without variances the noise comes from the residuals, and what is absent is NaN
+    data, weights = (
+        (matrix.data, matrix.weights) if cube.variance is not None else (np.where(matrix.weights > 0, matrix.data, np.nan), None)
+    )
     dead = np.asarray(~(matrix.weights > 0).any(axis=1))
     options |= {
         "n_components": n_components,
         "spectra": spectra,
         "morphologies": _morphologies(matrix, morphologies, entropy, sparsity, n_components, known_noise=cube.variance is not None),
-        "fixed_spectra": {k: np.where(dead, 0.0, np.asarray(v, dtype=float)) for k, v in (fixed_spectra or {}).items()},
+        "fixed_spectra": {k: _live(dead, v) for k, v in (fixed_spectra or {}).items()},
         "fixed_morphologies": {k: _kept(matrix.frame, np.asarray(v)) for k, v in (fixed_morphologies or {}).items()},
     }
-    result = factorize(matrix.data, weights, **options)
-    result = _uniqueness(result, matrix.data, weights, starts, options)
+    result = factorize(data, weights, **options)
+    result = _uniqueness(result, data, weights, starts, options)
     return _on_the_sky(result, matrix.frame, dead)
 
 
@@ -103,17 +107,26 @@ def _morphologies(matrix: Matrix, prox: Any, entropy: float | None, sparsity: fl
     if entropy is not None and sparsity is not None:
         raise ParameterError("entropy and sparsity pull in opposite directions: give one of them.")
     name, strength = ("entropy", entropy) if entropy is not None else ("sparsity", sparsity)
+    if not isinstance(n_components, numbers.Integral) or n_components < 1:
+        return prox  # factorize says what is wrong with it
     if strength is None or not (np.isfinite(strength) and strength > 0):
         raise ParameterError(f"{name} is {strength!r}: expected a finite number > 0.")
-    level = float(np.abs(matrix.data.sum(axis=0, dtype=np.float64)).mean()) / max(n_components, 1)
+    level = float(np.abs(matrix.data.sum(axis=0, dtype=np.float64)).mean()) / n_components
     if level == 0:
         raise NoDataError("the data sum to zero in every pixel: no flux to measure the maps against.")
     if not known_noise:  # the loss is in the square of the data's unit: bring the penalty to the same footing
         rank = min(n_components, *matrix.data.shape)
-        strength *= weighted_subspace(torch.from_numpy(matrix.data.astype(np.float64)), None, rank).noise ** 2
+        weights = None if (matrix.weights > 0).all() else torch.from_numpy(matrix.weights.astype(np.float64))
+        strength *= weighted_subspace(torch.from_numpy(matrix.data.astype(np.float64)), weights, rank).noise ** 2
     if entropy is not None:
         return MaxEntropy(strength / level, prior=level)
     return Chain(Soft(strength / level), NonNegative())
+
+
+def _live(dead: NDArray[np.bool_], spectrum: ArrayLike) -> NDArray[np.float64]:
+    """A known spectrum with 0 in bands without data; `factorize` judges its shape."""
+    spectrum = np.asarray(spectrum, dtype=np.float64)
+    return np.where(dead, 0.0, spectrum) if spectrum.shape == dead.shape else spectrum
 
 
 def _kept(frame: Frame, image: NDArray[Any]) -> NDArray[np.float64]:

@@ -58,8 +58,8 @@ class Extrapolation:
 def inner_steps(tiles: TileSource, n_components: int) -> tuple[int, int]:
     """Inner steps per block (A, S) that cost about as much as the pass over the data that they save.
 
-    Counted in multiply-adds, with the fixed cost of calling a handful of kernels beside them: where the data are small a pass costs no more than an
-    inner step, and one step per pass is best.
+    Counted in multiply-adds, with the fixed cost of calling a handful of kernels beside them: where the data are small a pass costs no more
+    than an inner step, and one step per pass is best.
 
     References
     ----------

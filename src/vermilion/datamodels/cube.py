@@ -83,7 +83,8 @@ class Cube:
             return good.astype(self.data.dtype)
         good &= np.isfinite(self.variance) & (self.variance > 0)
         weights = np.zeros(self.data.shape, dtype=np.float64)
-        np.divide(1.0, self.variance, out=weights, where=good)
+        with np.errstate(over="ignore"):  # what overflows is absent, below
+            np.divide(1.0, self.variance, out=weights, where=good)
         good &= np.isfinite(weights)
         weights[~good] = 0
         positive = weights[good]

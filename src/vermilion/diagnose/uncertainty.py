@@ -119,18 +119,20 @@ def least_squares_maps(Y: Array, W: Array | None, A: Array) -> tuple[NDArray[np.
     return maps, errors
 
 
-def noise_from_residuals(objective: float, shape: tuple[int, int], n_components: int) -> float:
+def noise_from_residuals(squares: float, count: int, shape: tuple[int, ...], n_components: int) -> float:
     """Standard deviation of the noise where no weights are given: the residual rms per degree of freedom.
 
     Parameters
     ----------
-    objective : float
-        ``½ Σ (y − m)²``.
+    squares : float
+        ``Σ (y − m)²``.
+    count : int
+        Number of data.
     shape : tuple of int
         (B, N).
     n_components : int
         K; K(B + N − K) parameters are taken off.
     """
     n_bands, n_pixels = shape
-    freedom = max(1, n_bands * n_pixels - n_components * (n_bands + n_pixels - n_components))
-    return float(np.sqrt(2 * objective / freedom))
+    freedom = max(1, int(count) - n_components * (n_bands + n_pixels - n_components))
+    return float(np.sqrt(squares / freedom))

@@ -64,9 +64,9 @@ class _Whitened:
         for start in range(0, self.Y.shape[0], self.bands):
             tile = slice(start, start + self.bands)
             x = self.u[tile, None] * self.Y[tile] * self.v
-            if self.W is not None and self.model is not None:
-                left, right = self.model
-                x = torch.where(self.W[tile] > 0, x, left[tile] @ right)
+            if self.W is not None:
+                filled = x.new_zeros(()) if self.model is None else self.model[0][tile] @ self.model[1]
+                x = torch.where(self.W[tile] > 0, x, filled)
             yield tile, x
 
     def times(self, right: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def weighted_subspace(Y: Tensor, W: Tensor | None, rank: int, *, seed: int = 0, 
     Parameters
     ----------
     Y : Tensor, shape (B, N)
-        Finite everywhere.
+        Finite where the weight is not 0.
     W : Tensor, shape (B, N), optional
         Inverse variances; None: all 1.
     rank : int

@@ -29,7 +29,7 @@ def spa(
     Parameters
     ----------
     Y : Tensor, shape (B, N)
-        Finite everywhere; signed data are welcome.
+        Finite where the weight is not 0; signed data are welcome.
     W : Tensor, shape (B, N), optional
         Inverse variances; None: all 1.
     n_components : int
