@@ -10,6 +10,7 @@ __all__ = [
     "EmptyFileError",
     "HeaderError",
     "InputWarning",
+    "InterruptedRunError",
     "MemoryLimitError",
     "MissingFileError",
     "NoDataError",
@@ -165,6 +166,17 @@ class PeerError(VermilionError, RuntimeError):
 
     code = "E-PEER"
     exit_code = 1
+
+
+class InterruptedRunError(VermilionError, RuntimeError):
+    """A signal ended the run: 130 after SIGINT, 143 after SIGTERM."""
+
+    code = "E-INTERRUPTED"
+    exit_code = 130
+
+    def __init__(self, message: str, *, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class VermilionWarning(UserWarning):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from .datamodels import Cube, Frame, Matrix, Result
+from .datamodels import Cube, Frame, Matrix, Result, Status
 from .errors import NoDataError, ParameterError, ShapeError
 from .factorize import factorize
 from .initialize import weighted_subspace
@@ -144,12 +144,16 @@ def _uniqueness(result: Result, Y: NDArray[Any], W: NDArray[Any] | None, starts:
         n_starts = starts
     else:
         raise ParameterError(f"starts is {starts!r}: expected 'auto' or an integer >= 0.")
-    if options.get("solver") == "proxmin":
+    if options.get("solver") == "proxmin" or result.status is Status.STOPPED:
         n_starts = 0
     if n_starts == 0:
         return replace(result, provenance={**result.provenance, "unique": None})
     others = {name: value for name, value in options.items() if name not in ("callbacks", "init")}
-    found = stability(Y, W, result, seeds=range(1, n_starts + 1), **others)
+    try:
+        found = stability(Y, W, result, seeds=range(1, n_starts + 1), **others)
+    except KeyboardInterrupt:
+        log.warning("interrupted while other starts were tried: uniqueness is not tested")
+        return replace(result, provenance={**result.provenance, "unique": None})
     log.info("random starts:\n%s", found.table())
     (log.info if found.unique else log.warning)("%s", found.note())
     notes = result.notes if found.unique else (*result.notes, found.note())

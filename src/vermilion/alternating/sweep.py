@@ -127,7 +127,8 @@ class Sweep:
     def step(self) -> Record:
         """Update A, then S; keep them if the objective did not rise, else go back and extrapolate less."""
         ahead_A, ahead_S = self._ahead
-        beta = self.extrapolation.beta
+        # the first step says nothing about where the second should go; extrapolated from a poor start, A may turn negative and S vanish
+        beta = self.extrapolation.beta if self.objectives > 1 else 0.0
         A = self.solve_spectra(spectra_equations(self.tiles, ahead_S), ahead_A)
         ahead_A = torch.lerp(self.A, A, 1 + beta)
         S = self.solve_morphologies(ahead_A, ahead_S)

@@ -30,7 +30,7 @@ def read_template(path: str | os.PathLike[str], spectral_axis: u.Quantity | None
     ----------
     path : path-like
         FITS table, ECSV or text, with a column for the wavelength (or frequency) and one for the flux, by name or the first two. Without a
-        wavelength column it must have one row per band.
+        wavelength column it must have one row per band. Masked values count as NaN.
     spectral_axis : Quantity, shape (B,), or None
         Of the cube. A template on another grid is interpolated linearly, which the log says.
     n_bands : int
@@ -39,7 +39,7 @@ def read_template(path: str | os.PathLike[str], spectral_axis: u.Quantity | None
     Returns
     -------
     ndarray, shape (B,)
-        The scale is the file's; only the shape matters to a fit.
+        The scale is the file's; only the shape matters to a fit. A flux per frequency is not turned into one per wavelength.
 
     Raises
     ------
@@ -58,17 +58,39 @@ def read_template(path: str | os.PathLike[str], spectral_axis: u.Quantity | None
     flux = flux or next((name for name in columns if name != axis), None)
     if flux is None:
         raise ShapeError(f"{path} has no column of numbers: expected a wavelength and a flux.")
-    values = np.asarray(u.Quantity(table[flux]).value, dtype=np.float64)
+    values = _numbers(table[flux])
     log.info("%s: spectrum from the column %r%s", path, flux, f" along {axis!r}" if axis else "")
     if axis is None or spectral_axis is None:
         if len(values) != n_bands:
             raise ShapeError(f"{path} has {len(values)} rows and the cube {n_bands} bands, with no common axis to interpolate on.")
         return values
-    return _on_bands(path, table[axis], values, spectral_axis)
+    return _on_bands(path, _to_unit(path, table[axis], spectral_axis.unit), values, spectral_axis)
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    """The values of a column without its unit; NaN where it is masked."""
+    values = np.array(getattr(column, "unmasked", column), dtype=np.float64)
+    values[np.broadcast_to(getattr(column, "mask", False), values.shape)] = np.nan
+    return values
+
+
+def _to_unit(path: str, axis: Any, unit: u.UnitBase) -> NDArray[np.float64]:
+    """The axis of a template in the unit of the cube's; a column without a unit is taken to be in that already."""
+    given = getattr(axis, "unit", None) or unit
+    try:
+        return np.asarray(u.Quantity(_numbers(axis), given).to_value(unit, equivalencies=u.spectral()))
+    except (u.UnitsError, TypeError, ValueError) as error:  # a unit that is not recognized raises ValueError
+        raise UnitError(
+            f"{path}: the axis in '{given}' cannot be converted to {unit}; give that column a unit of the spectral axis."
+        ) from error
 
 
 def _read_table(path: str) -> QTable:
-    kinds: tuple[dict[str, Any], ...] = ({"format": "fits"}, {"format": "ascii.ecsv"}, {"format": "ascii"})
+    with open(path, "rb") as stream:
+        head = stream.read(30_000)
+    binary = head.startswith(b"SIMPLE  =") or b"\0" in head
+    # a text reader finds columns even in the header of an image
+    kinds: tuple[dict[str, Any], ...] = ({"format": "fits"},) if binary else ({"format": "ascii.ecsv"}, {"format": "ascii"})
     for kind in kinds:
         try:
             with warnings.catch_warnings():
@@ -79,14 +101,14 @@ def _read_table(path: str) -> QTable:
     raise NotFITSError(f"{path} is no table: expected FITS, ECSV or text with the columns wavelength and flux.")
 
 
-def _on_bands(path: str, axis: Any, values: NDArray[np.float64], bands: u.Quantity) -> NDArray[np.float64]:
-    try:
-        unit = getattr(axis, "unit", None)
-        points = u.Quantity(axis, unit or bands.unit).to_value(bands.unit, equivalencies=u.spectral())
-    except u.UnitConversionError as error:
-        raise UnitError(f"{path}: the axis in {axis.unit} cannot be converted to {bands.unit}: {error}.") from error
+def _on_bands(path: str, points: NDArray[np.float64], values: NDArray[np.float64], bands: u.Quantity) -> NDArray[np.float64]:
+    """The values at `points` on the bands of the cube; between rows that are not finite they are interpolated."""
     if len(points) == len(bands) and np.allclose(points, bands.value, rtol=1e-9, atol=0):
         return values
+    usable = np.isfinite(points) & np.isfinite(values)
+    if usable.sum() < 2:
+        raise ShapeError(f"{path} has {usable.sum()} rows with finite numbers: expected two at least.")
+    points, values = points[usable], values[usable]
     order = np.argsort(points)
     low, high = points[order[0]], points[order[-1]]
     # half a step of the cube may stick out at either end

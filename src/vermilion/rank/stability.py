@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datamodels import Result
+from ..datamodels import Result, Status
 from ..diagnose.match import match_components, spectral_angle, spread_of_spectra
 from ..errors import ConvergenceWarning
 from ..factorize import factorize
@@ -102,6 +102,11 @@ def stability(Y: Any, W: Any, result: Result, *, seeds: Sequence[int], **options
     Returns
     -------
     Stability
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If one of the fits was interrupted.
     """
     options = {name: value for name, value in options.items() if name not in ("init", "seed", "n_components")}
     others = []
@@ -109,6 +114,8 @@ def stability(Y: Any, W: Any, result: Result, *, seeds: Sequence[int], **options
         warnings.simplefilter("ignore", ConvergenceWarning)
         for seed in seeds:
             others.append(factorize(Y, W, n_components=result.n_components, init="random", seed=seed, **options))
+            if others[-1].status is Status.STOPPED:  # without callbacks only an interrupt does that
+                raise KeyboardInterrupt
     fits = [result, *others]
     best = min(fit.objective for fit in fits)
     names = [str(result.provenance.get("init", "result")), *(f"random {seed}" for seed in seeds)]

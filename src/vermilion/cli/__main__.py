@@ -1,0 +1,5 @@
+"""``python -m vermilion.cli``."""
+
+from . import main
+
+main()
