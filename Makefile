@@ -16,7 +16,7 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/vermilion separate data/sample_cube.fits --components 4 --output $(DEMO) --overwrite --quiet
+	$(BIN)/vermilion separate data/sample_cube.fits --components 4 --output $(DEMO) --overwrite
 	$(BIN)/vermilion compare $(DEMO) --truth data/sample_truth.fits
 
 test: $(VENV)/.dev
