@@ -262,7 +262,7 @@ def stiefel_row(who: str, M: Tensor, seeds: tuple[int, ...], max_iter: int = 200
     iterations, orthogonality = zip(*(stiefel_iterations(M.double(), seed, max_iter) for seed in seeds), strict=True)
     here = f"{'-'.join(str(n) for n in sorted({min(iterations), max(iterations)}))} iterations, U'U - I {max(orthogonality):.0e}"
     agrees = max(iterations) < max_iter and max(orthogonality) < 1e-12
-    return Row(f"PGM, prox Stiefel: {who}, to 1e-6", f"only a penalty there", here, agrees)
+    return Row(f"PGM, prox Stiefel: {who}, to 1e-6", "only a penalty there", here, agrees)
 
 
 def stiefel_iterations(M: Tensor, seed: int, max_iter: int) -> tuple[int, float]:

@@ -7,7 +7,7 @@ from scipy.optimize import nnls
 
 from vermilion import Status, factorize
 from vermilion.errors import ConvergenceWarning, ParameterError, PeerError
-from vermilion.prox import NonNegative, Simplex, Soft
+from vermilion.prox import Chain, NonNegative, PerComponent, Simplex, Soft
 
 
 def loss(Y, W, result):
@@ -258,3 +258,13 @@ def test_operators_are_named_in_the_provenance(problem):
     assert result.provenance["spectra"] == "Simplex(dim=0, total=1.0)"
     assert result.provenance["morphologies"] == "NonNegative()"
     assert result.provenance["dtype"] == "float32"
+
+
+def test_constraints_and_penalties_can_be_mixed_component_by_component() -> None:
+    rng = np.random.default_rng(8)
+    Y = rng.random((20, 3)) @ rng.random((3, 60)) + 0.01 * rng.normal(size=(20, 60))
+    maps = PerComponent([NonNegative(), Simplex(1), Chain(Soft(0.1), NonNegative())], dim=0)
+    result = factorize(Y, n_components=3, spectra=Simplex(0), morphologies=maps, max_iter=60, tol=0)
+    assert result.status is Status.MAX_ITER
+    assert np.isfinite(result.history.objective).all()
+    assert result.objective < 0.5 * result.provenance["objective_start"]

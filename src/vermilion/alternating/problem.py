@@ -149,7 +149,7 @@ class Problem:
             if prox.projection:  # feasible by construction
                 return 0.0
             free = [k for k in range(len(X)) if not fixed or k not in fixed]
-            x = X.double() * size
+            x = X * size  # in its own type: feasibility up to rounding is judged by that
             if held and separable == "element":  # what is given costs nothing
                 x = x[free]
                 return float(prox.penalty(x.T if transposed else x)) / self.objective_scale if free else 0.0

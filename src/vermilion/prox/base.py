@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,22 @@ from torch import Tensor, nn
 
 from ..errors import ParameterError, ShapeError
 
-__all__ = ["Identity", "NonNegative", "Prox", "Wrapped", "as_prox", "check_weight", "indicator", "scaled", "tolerance"]
+__all__ = [
+    "Identity",
+    "NonNegative",
+    "Prox",
+    "Wrapped",
+    "as_prox",
+    "axis_name",
+    "check_weight",
+    "indicator",
+    "joint_coupling",
+    "near",
+    "scaled",
+    "tolerance",
+]
+
+_AXES = {0: "component axis", 1: "pixel axis", -1: "pixel axis", -2: "component axis"}
 
 
 class Prox(ABC):
@@ -21,6 +36,9 @@ class Prox(ABC):
 
     Operators are pure: the input is not modified; shape, dtype and device are kept. `step` is a float or a tensor
     broadcastable to `x`, one step per entry, where g is separable accordingly.
+
+    No operator raises on values: an entry that is NaN stays NaN (an inexact operator may replace it) and may spoil those
+    that it is coupled with, but no others. Of infinite entries nothing is promised.
 
     Attributes
     ----------
@@ -78,6 +96,24 @@ def indicator(feasible: Tensor) -> Tensor:
     """0 where `feasible`, inf where not, as a float64 scalar."""
     infeasible = torch.logical_not(feasible).to(torch.float64)
     return torch.where(infeasible > 0, torch.inf, infeasible)
+
+
+def near(x: Tensor, nearest: Tensor) -> Tensor:
+    """0 where `x` is its nearest feasible point up to rounding relative to the largest entry, inf where not."""
+    if x.numel() == 0:
+        return torch.zeros((), dtype=torch.float64, device=x.device)
+    return indicator(((x - nearest).abs() <= tolerance(x.dtype) * nearest.abs().amax()).all())
+
+
+def axis_name(dim: int | None) -> str:
+    """What an operator couples that acts along `dim`; None is the whole array."""
+    return _AXES.get(dim, "image") if dim is not None else "image"
+
+
+def joint_coupling(operators: Iterable[Prox]) -> str:
+    """What several operators couple that act on the same array."""
+    ranges = {operator.couples for operator in operators} - {"element"}
+    return ranges.pop() if len(ranges) == 1 else "image" if ranges else "element"
 
 
 def check_weight(weight: float | Tensor, name: str = "weight") -> float | Tensor:

@@ -7,18 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Identity, NonNegative, Prox, as_prox
+from .balls import L1Ball, L2Ball
+from .base import Identity, NonNegative, Prox, as_prox, joint_coupling
+from .box import Box
+from .group import GroupL21
+from .hard import Hard, L0Ball
+from .ridge import ElasticNet, SquaredL2
 from .soft import Soft
 
 __all__ = ["Chain"]
+
+# g(x) depends on the absolute values only, and increases with each of them or stays
+_GROWING = (ElasticNet, GroupL21, Hard, L0Ball, L1Ball, L2Ball, Soft, SquaredL2)
 
 
 class Chain(Prox):
     """Operators applied in the order given.
 
     For g the sum of its members' g this is exact only in the cases that are proven: a single exact operator; an exact
-    convex operator entry by entry, then `NonNegative` (the minimum of a convex function of one variable, clipped to an
-    interval, is its minimum there); `NonNegative`, then `Soft` (both orders agree). Everything else is marked inexact.
+    convex operator entry by entry, then `NonNegative` or a `Box` that it leaves possible (the minimum of a convex function
+    of one variable, clipped to an interval, is its minimum there); `NonNegative`, then an operator whose g grows with each
+    |x| and knows no signs: `Soft`, `Hard`, `SquaredL2`, `ElasticNet`, `GroupL21`, `L0Ball`, `L1Ball` or `L2Ball` (a negative
+    entry must end as 0, and does so just as well if it starts there). Everything else is marked inexact; `Dykstra` is exact
+    for all that is convex.
 
     Parameters
     ----------
@@ -43,8 +54,7 @@ class Chain(Prox):
         self.convex = all(operator.convex for operator in members)
         self.cone = all(operator.cone for operator in members)
         self.projection = all(operator.projection for operator in members)
-        ranges = {operator.couples for operator in members} - {"element"}
-        self.couples = ranges.pop() if len(ranges) == 1 else "image" if ranges else "element"
+        self.couples = joint_coupling(members)
 
     def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
         """Apply one operator after the other."""
@@ -66,7 +76,9 @@ def _is_exact(operators: list[Prox]) -> bool:
     rest = [operator for operator in operators if not isinstance(operator, Identity)]
     if len(rest) <= 1:
         return all(operator.exact for operator in rest)
-    if not all(operator.exact and operator.convex and operator.couples == "element" for operator in rest) or len(rest) > 2:
+    if len(rest) > 2:
         return False
     first, last = rest
-    return isinstance(last, NonNegative) or (isinstance(first, NonNegative) and isinstance(last, Soft))
+    if isinstance(first, NonNegative) and isinstance(last, _GROWING):
+        return True
+    return first.exact and first.convex and first.couples == "element" and isinstance(last, NonNegative | Box)

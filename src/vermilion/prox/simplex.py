@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError
-from .base import Prox, indicator, tolerance
+from .base import Prox, axis_name, indicator, tolerance
 
 __all__ = ["Simplex", "UnitSum"]
-
-_AXES = {0: "component axis", 1: "pixel axis", -1: "pixel axis", -2: "component axis"}
 
 
 class Simplex(Prox):
@@ -50,7 +48,7 @@ class Simplex(Prox):
             raise ParameterError(f"total is {total}: expected a finite number > 0.")
         self.dim = dim
         self.total = total
-        self.couples = _AXES.get(dim, "image")
+        self.couples = axis_name(dim)
 
     def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
         """Project; `step` has no effect."""
@@ -89,7 +87,7 @@ class UnitSum(Prox):
 
     def __init__(self, dim: int = 0) -> None:
         self.dim = dim
-        self.couples = _AXES.get(dim, "image")
+        self.couples = axis_name(dim)
 
     def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
         """Rescale; `step` has no effect."""

@@ -45,8 +45,8 @@ class Stiefel(Prox):
             raise ShapeError(f"x has shape {tuple(x.shape)}: orthonormal columns need (..., rows, columns) with rows >= columns.")
         if not bool(torch.isfinite(x).all()):
             return torch.full_like(x, torch.nan)
-        left, _, right = torch.linalg.svd(x, full_matrices=False)
-        return left @ right
+        left, _, right = torch.linalg.svd(x.to(torch.promote_types(x.dtype, torch.float32)), full_matrices=False)
+        return (left @ right).to(x.dtype)
 
     def penalty(self, x: Tensor) -> Tensor:
         """0 if the columns are orthonormal up to rounding, else inf."""
