@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .base import Likelihood
+
 __all__ = ["Gaussian"]
 
 
-class Gaussian:
+class Gaussian(Likelihood):
     """Negative log-likelihood of Gaussian noise, up to a constant: ``1/2 sum w (y - m)^2``.
 
     Examples
@@ -37,6 +39,3 @@ class Gaussian:
     def curvature(self, prediction: Tensor, data: Tensor, weights: Tensor) -> Tensor:
         """Second derivative with respect to the prediction: the weights, exactly and everywhere."""
         return weights
-
-    def __repr__(self) -> str:
-        return "Gaussian()"
