@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import numbers
 import warnings
@@ -23,7 +24,7 @@ from .fit import fit
 from .fit.stopping import RelativeDecrease
 from .initialize import random_start, spa
 from .models import Factorization, Model
-from .optim import PGM
+from .optim import ADMM, PGM, AdaProx, InertialPALM
 from .peers import proxmin as proxmin_peer
 from .prox import Identity, NonNegative, Prox, as_prox
 
@@ -76,8 +77,9 @@ def factorize(
         Known spectra by component; returned as given.
     fixed_morphologies : mapping of int to array_like (N,), optional
         Known morphologies by component; returned as given.
-    solver : {"auto", "block", "pgm", "proxmin"}
-        "block" alternates closed-form steps; "pgm" goes through autograd; "proxmin" hands the problem to that package, as a cross-check.
+    solver : {"auto", "block", "palm", "pgm", "adaprox", "admm", "proxmin"}
+        "block" alternates closed-form steps. "palm", "pgm", "adaprox" and "admm" go through autograd and `InertialPALM`, `PGM`, `AdaProx`
+        and `ADMM`, without a step size. "proxmin" hands the problem to that package, as a cross-check.
     max_iter : int
         Largest number of iterations, >= 1.
     tol : float
@@ -127,14 +129,16 @@ def factorize(
     options = _check_options(n_components, solver, max_iter, tol, seed, dtype, init)
     where = resolve_device(device)
     Y, W = _tensors(Y, W)
-    constraints = Constraints.checked(as_prox(spectra), as_prox(morphologies), allow_inexact=allow_inexact or solver in ("pgm", "proxmin"))
+    constraints = Constraints.checked(
+        as_prox(spectra), as_prox(morphologies), allow_inexact=allow_inexact or solver not in ("auto", "block")
+    )
     problem = Problem.normalized(Y, W, dtype=DTYPES[dtype], device=where, carrier=constraints.carrier, scale=constraints.free_scale)
     known = Known.checked(fixed_spectra, fixed_morphologies, problem, constraints, n_components)
     if solver == "proxmin" and known.components:
         raise ParameterError("solver='proxmin' cannot hold components fixed: use solver='block' or 'pgm'.")
     sweep = _start(problem, constraints, known, n_components, init, seed)
     begin = sweep.objective * problem.objective_scale
-    loop = {"block": _alternate, "pgm": _through_autograd, "proxmin": _through_proxmin}["block" if solver == "auto" else solver]
+    loop = _LOOPS["block" if solver == "auto" else solver]
     status, history = loop(sweep, problem, constraints, max_iter=int(max_iter), tol=float(tol), callbacks=callbacks)
     if status is Status.MAX_ITER and tol > 0:
         warnings.warn(f"{status.value} ({max_iter}) before the tolerance {tol:g}; raise max_iter or tol.", ConvergenceWarning, stacklevel=2)
@@ -149,7 +153,7 @@ def factorize(
     return _result(sweep, problem, constraints, known, status, history, provenance, (Y, W))
 
 
-SOLVERS = ("auto", "block", "pgm", "proxmin")
+SOLVERS = ("auto", "block", "palm", "pgm", "adaprox", "admm", "proxmin")
 INITS = ("auto", "spa", "random")
 
 
@@ -323,11 +327,18 @@ def _alternate(
 
 
 def _through_autograd(
-    sweep: Sweep, problem: Problem, constraints: Constraints, *, max_iter: int, tol: float, callbacks: Sequence[Callback]
+    optimizer_class: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+    sweep: Sweep,
+    problem: Problem,
+    constraints: Constraints,
+    *,
+    max_iter: int,
+    tol: float,
+    callbacks: Sequence[Callback],
 ) -> tuple[Status, History]:
-    """The same problem through autograd and `PGM`, whose steps are searched."""
+    """The same problem through autograd, with an optimizer that finds its steps itself."""
     model = Factorization(sweep.A.contiguous(), sweep.S.contiguous())
-    optimizer = PGM(
+    optimizer = optimizer_class(
         [
             {"name": "A", "params": [model.A], "prox": _BlockProx(sweep.spectra, transposed=True)},
             {"name": "S", "params": [model.S], "prox": _BlockProx(sweep.morphologies, transposed=False)},
@@ -365,6 +376,7 @@ class _BlockProx(Prox):
 
     def __init__(self, block: Block, *, transposed: bool) -> None:
         self.block, self.transposed = block, transposed
+        self.couples = "element" if block.separable == "element" else "image"
 
     def __call__(self, x: Tensor, step: float | Tensor) -> Tensor:
         return self.block.prox(x.T, step).T if self.transposed else self.block.prox(x, step)
@@ -399,6 +411,16 @@ def _through_proxmin(
     history = History(("A", "S"))
     history.append(objective=sweep.evaluate(sweep.A, sweep.S) * problem.objective_scale, gradient_evaluations=(n, n), reads_of_Y=n)
     return Status.CONVERGED if info["converged"] else Status.MAX_ITER, history
+
+
+_LOOPS: dict[str, Callable[..., tuple[Status, History]]] = {
+    "block": _alternate,
+    "palm": functools.partial(_through_autograd, InertialPALM),
+    "pgm": functools.partial(_through_autograd, PGM),
+    "adaprox": functools.partial(_through_autograd, AdaProx),
+    "admm": functools.partial(_through_autograd, ADMM),
+    "proxmin": _through_proxmin,
+}
 
 
 def _asked_to_stop(callbacks: Sequence[Callback], sweep: Sweep, problem: Problem) -> bool:

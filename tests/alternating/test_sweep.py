@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vermilion import factorize
+from vermilion import factorize, read
 from vermilion.alternating import Extrapolation, Problem, Sweep
 from vermilion.errors import ConvergenceWarning
 from vermilion.prox import Chain, Identity, MaxEntropy, NonNegative, Simplex, Soft
@@ -163,15 +163,24 @@ def test_a_weight_of_zero_hides_any_value(problem):
     torch.testing.assert_close(one.A @ one.S, other.A @ other.S, rtol=1e-9, atol=1e-9)
 
 
-def test_extrapolation_grows_when_accepted_and_is_cut_when_rejected():
-    rule = Extrapolation(beta=0.5)
-    rule.accept()
-    assert rule.beta == pytest.approx(0.525)
-    rule.reject()
-    assert (rule.beta, rule.ceiling) == (pytest.approx(0.35), pytest.approx(0.5))
+def test_extrapolation_grows_from_a_plain_step_and_starts_anew_after_a_restart():
+    rule = Extrapolation()
+    factors = []
     for _ in range(100):
-        rule.accept()
-    assert rule.beta <= 1
-    for _ in range(100):
-        rule.reject()
-    assert rule.beta > 0
+        factors.append(rule.factor)
+        rule.advance()
+    assert factors[:3] == [0, pytest.approx(1 / 4), pytest.approx(2 / 5)]
+    assert all(a < b < 1 for a, b in zip(factors, factors[1:], strict=False))
+    rule.restart()
+    assert rule.factor == 0
+
+
+def test_a_random_start_does_not_collapse_to_zero(sample_cube):
+    matrix = read(sample_cube).to_matrix()
+    Y, W = matrix.data[60:120, ::4], matrix.weights[60:120, ::4]
+    for seed in range(3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = factorize(Y, W, n_components=4, init="random", seed=seed, max_iter=400)
+        assert np.abs(result.morphologies).sum(axis=1).min() > 0
+        assert result.objective < 0.01 * 0.5 * float((W * Y**2).sum())

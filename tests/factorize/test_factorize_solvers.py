@@ -33,15 +33,16 @@ def test_with_known_spectra_the_maps_are_those_of_nnls(solver, weighted, problem
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_block_and_pgm_reach_the_same_objective(weighted, problem):
+@pytest.mark.parametrize("solver", ["palm", "pgm", "adaprox", "admm"])
+def test_every_solver_reaches_the_objective_of_the_block_solver(solver, weighted, problem):
     Y, W, _, _ = problem(10, 40, 2, noise=0.3)
     W = W if weighted else None
     options = {"n_components": 2, "tol": 1e-7, "dtype": "float64", "device": "cpu", "max_iter": 5000}
-    block, pgm = (factorize(Y, W, solver=solver, **options) for solver in ("block", "pgm"))
+    block, other = (factorize(Y, W, solver=name, **options) for name in ("block", solver))
     assert block.provenance["solver"] == "block"
-    assert pgm.provenance["solver"] == "pgm"
-    assert loss(Y, W, pgm) == pytest.approx(loss(Y, W, block), rel=1e-4)
-    np.testing.assert_allclose(pgm.model, block.model, atol=0.01 * np.abs(Y).max())
+    assert other.provenance["solver"] == solver
+    assert loss(Y, W, other) == pytest.approx(loss(Y, W, block), rel=1e-4)
+    np.testing.assert_allclose(other.model, block.model, atol=0.01 * np.abs(Y).max())
 
 
 def test_the_objective_of_a_fit_of_full_rank_is_that_of_the_singular_values():

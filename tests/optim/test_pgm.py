@@ -139,7 +139,7 @@ def test_options_are_checked_in_groups_too():
 
 
 def test_a_single_tensor_is_no_list_of_parameters():
-    with pytest.raises(TypeError, match=r"params is a Tensor.*pass \[tensor\]"):
+    with pytest.raises(TypeError, match=r"iterable of Tensors or dicts, but got a Tensor: pass \[tensor\]"):
         PGM(torch.zeros(3, requires_grad=True), lr=0.1)
 
 

@@ -27,32 +27,34 @@ class Record:
     seconds: float
 
 
-@dataclass
 class Extrapolation:
-    """How far to step beyond the newest iterate: grows while the objective falls, is cut when it rises.
+    """How far to look beyond the newest iterate: k/(k + 3) of the last move in the k-th iteration since the last restart.
+
+    The first iteration, and every one after a restart, is a plain step. Restarted when a move turns against the one before it, or the
+    objective rises. Measured against the adaptive factor of Ang & Gillis 2019 (grow while the objective falls, cut when it rises): on 34
+    starts of a 100 x 50 problem with rows of A on the simplex the median falls from 200 to 148 iterations and the worst from 347 to 210; on
+    NMF of cubes it needs as many iterations or up to a third fewer.
 
     References
     ----------
-    Ang & Gillis 2019, Neural Computation 31, 417, Algorithm 3.
+    Nesterov 1983; O'Donoghue & Candès 2015, Found. Comput. Math. 15, 715 (restart).
     """
 
-    beta: float = 0.5
-    ceiling: float = 1.0
-    growth: float = 1.05
-    ceiling_growth: float = 1.01
-    cut: float = 1.5
-    last_good: float = 0.5
+    def __init__(self) -> None:
+        self.age = 0
 
-    def accept(self) -> None:
-        """The objective fell: be bolder."""
-        self.last_good = self.beta
-        self.ceiling = min(1.0, self.ceiling_growth * self.ceiling)
-        self.beta = min(self.ceiling, self.growth * self.beta)
+    @property
+    def factor(self) -> float:
+        """The factor of this iteration."""
+        return self.age / (self.age + 3)
 
-    def reject(self) -> None:
-        """The objective rose: the last factor that worked is the new ceiling."""
-        self.ceiling = self.last_good
-        self.beta = max(self.beta / self.cut, 1e-3)
+    def advance(self) -> None:
+        """The last move went well."""
+        self.age += 1
+
+    def restart(self) -> None:
+        """Forget the last move."""
+        self.age = 0
 
 
 def inner_steps(tiles: TileSource, n_components: int) -> tuple[int, int]:
@@ -125,21 +127,20 @@ class Sweep:
         return X
 
     def step(self) -> Record:
-        """Update A, then S; keep them if the objective did not rise, else go back and extrapolate less."""
+        """Update A, then S; keep them if the objective did not rise, else go back and start anew without extrapolation."""
         ahead_A, ahead_S = self._ahead
-        # the first step says nothing about where the second should go; extrapolated from a poor start, A may turn negative and S vanish
-        beta = self.extrapolation.beta if self.objectives > 1 else 0.0
         A = self.solve_spectra(spectra_equations(self.tiles, ahead_S), ahead_A)
-        ahead_A = torch.lerp(self.A, A, 1 + beta)
-        S = self.solve_morphologies(ahead_A, ahead_S)
-        ahead_S = torch.lerp(self.S, S, 1 + beta)
+        S = self.solve_morphologies(A, ahead_S)
         objective = self.evaluate(A, S)
         if objective <= self.objective:
-            self.A, self.S, self.objective, self._ahead = A, S, objective, (ahead_A, ahead_S)
-            self.extrapolation.accept()
+            turned = _turn(ahead_A, self.A, A) + _turn(ahead_S, self.S, S) > 0
+            beyond = 1 + self.extrapolation.factor
+            self._ahead = (A, S) if turned else (torch.lerp(self.A, A, beyond), torch.lerp(self.S, S, beyond))
+            self.A, self.S, self.objective = A, S, objective
+            self.extrapolation.restart() if turned else self.extrapolation.advance()
         else:
             self._ahead = self.A, self.S
-            self.extrapolation.reject()
+            self.extrapolation.restart()
         self.nonfinite = 0 if math.isfinite(objective) else self.nonfinite + 1
         return Record(
             objective=self.objective,
@@ -148,3 +149,9 @@ class Sweep:
             reads_of_Y=self.tiles.reads,
             seconds=time.perf_counter() - self.started,
         )
+
+
+def _turn(ahead: Tensor, before: Tensor, after: Tensor) -> float:
+    """Positive where the correction of the extrapolated point runs against the move, relative to the size of the factor."""
+    size = float(after.square().sum())
+    return float(((ahead - after) * (after - before)).sum()) / size if size > 0 else 0.0

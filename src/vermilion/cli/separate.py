@@ -102,10 +102,10 @@ class GroupedCommand(click.Command):
 )
 @click.option(
     "--solver",
-    type=click.Choice(["auto", "block", "pgm", "proxmin"]),
+    type=click.Choice(["auto", "block", "palm", "pgm", "adaprox", "admm", "proxmin"]),
     default="auto",
     show_default=True,
-    help="block: closed-form steps in turn; pgm: proximal gradients; proxmin: that package, as a cross-check.  auto is block.",
+    help="block: closed-form steps in turn; palm, pgm, adaprox, admm: gradients by autograd; proxmin: that package.  auto is block.",
 )
 @click.option(
     "--init",

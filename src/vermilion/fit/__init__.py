@@ -1,6 +1,6 @@
 """The one loop for torch optimizers."""
 
 from .fit import fit
-from .stopping import RelativeDecrease, StopRule
+from .stopping import RelativeDecrease, Stationarity, StopRule
 
-__all__ = ["RelativeDecrease", "StopRule", "fit"]
+__all__ = ["RelativeDecrease", "Stationarity", "StopRule", "fit"]

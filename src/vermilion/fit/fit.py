@@ -15,9 +15,10 @@ from ..errors import ParameterError
 from ..likelihood import Gaussian
 from ..models import Model
 from ..observation import as_observations
-from ..optim import PGM, ProximalOptimizer
+from ..optim import InertialPALM, ProximalOptimizer
+from .certificate import Certificate
 from .progress import ProgressBar
-from .stopping import RelativeDecrease, StopRule
+from .stopping import RelativeDecrease, Stationarity, StopRule
 
 __all__ = ["fit"]
 
@@ -25,6 +26,7 @@ Likelihood = Callable[[Tensor, Tensor, Tensor], Tensor]
 Callback = Callable[[Model, History], Any]
 
 _DEFAULT_TOLERANCE = 1e-5
+_DIVERGED, _PATIENCE = 1e6, 10
 
 
 def fit(
@@ -48,8 +50,8 @@ def fit(
     observations : array or Tensor (B, N), tuple (Y, W), Matrix, Observation, or list of these
         Weights are inverse variances.
     optimizer : torch.optim.Optimizer, optional
-        Any; those of `vermilion.optim` bring constraints and penalties. Default: `PGM` with the operators that the model
-        proposes and steps that are searched.
+        Any; those of `vermilion.optim` bring constraints and penalties. Default: `InertialPALM` with the operators that
+        the model proposes; it needs no number.
     likelihood : callable, optional
         ``likelihood(prediction, data, weights)``, summed over the observations. Default `Gaussian`.
     stop : StopRule, optional
@@ -67,8 +69,10 @@ def fit(
     Returns
     -------
     Result
-        Factors as solved, errors None, frame None. Ctrl-C gives `Status.STOPPED`, a value that is not finite
-        `Status.NONFINITE`: both with the last state whose objective was known and finite.
+        Factors as solved, errors None, frame None. ``provenance["stationarity"]`` is the certificate: for every block the norm
+        of the prox-gradient map ``|x - prox(x - t grad f)| / t`` at the end, relative to the start. Ctrl-C gives
+        `Status.STOPPED`, a value that is not finite `Status.NONFINITE`, an objective that grows beyond 1e6 times that of the
+        start `Status.DIVERGED`: each with the last good state, whose objective was known, finite and below that bound.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def fit(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} is {value!r}: expected an integer >= 1.")
     if optimizer is None:
-        optimizer = PGM([{key: block[key] for key in ("name", "params", "prox")} for block in model.blocks()])
+        optimizer = InertialPALM([{key: block[key] for key in ("name", "params", "prox")} for block in model.blocks()])
     calls = (callbacks,) if callable(callbacks) else tuple(callbacks)
     run = _Run(model, observations, optimizer, likelihood or Gaussian())
     stop = stop or RelativeDecrease(_DEFAULT_TOLERANCE)
@@ -100,7 +104,7 @@ def fit(
                     continue
                 bar.update(iteration, run.history)
                 stopped = [call(model, run.history) is True for call in calls]
-                ended = Status.STOPPED if any(stopped) else stop(run.history)
+                ended = Status.STOPPED if any(stopped) else run.judge(stop)
                 if ended is not None:
                     status = ended
                     break
@@ -108,14 +112,19 @@ def fit(
         except KeyboardInterrupt:
             status = Status.STOPPED
             run.fall_back()
-        except _NotFiniteError:
-            status = Status.NONFINITE
+        except (_NotFiniteError, _DivergedError) as error:
+            status = Status.DIVERGED if isinstance(error, _DivergedError) else Status.NONFINITE
             run.fall_back()
+            run.certify()
     return run.result(status)
 
 
 class _NotFiniteError(Exception):
     """A loss is NaN or infinite."""
+
+
+class _DivergedError(Exception):
+    """The objective grows and grows."""
 
 
 class _Run:
@@ -137,9 +146,14 @@ class _Run:
         self._make_feasible()
         self._good = self._snapshot()
         self._pending: list[tuple[Tensor, Tensor, _Cost]] = []
-        self._n_steps = self._n_losses = self._n_gradients = 0
+        self._n_steps = self._n_losses = self._n_gradients = self._n_looks = 0
         self._begin = time.perf_counter()
-        self._cost = _Cost(0, 0, 0, 0.0)
+        self._count_from = self._counts()
+        self._cost = _Cost(0, self._gradients(), 0, 0.0)
+        self._certificate = Certificate(model, optimizer)
+        self._stationarity: dict[str, float] | None = None
+        self._bound: float | None = None
+        self._beyond: list[float] = []
 
     @torch.no_grad()
     def _make_feasible(self) -> None:
@@ -161,7 +175,38 @@ class _Run:
         loss = self._loss()
         loss.backward()
         self._n_gradients += 1
+        self._certificate.begin()
         return loss
+
+    def _counts(self) -> list[int]:
+        """Gradient evaluations that the optimizer has counted for the block of each parameter."""
+        if not isinstance(self.optimizer, ProximalOptimizer):
+            return [0] * len(self.parameters)
+        counts = zip(self.optimizer.param_groups, self.optimizer.gradient_evaluations, strict=True)
+        of = {p: count for group, count in counts for p in group["params"]}
+        return [of.get(p, 0) for p in self.parameters]
+
+    def _gradients(self) -> tuple[int, ...]:
+        """Gradient evaluations of each block since the start of the fit."""
+        if not isinstance(self.optimizer, ProximalOptimizer):
+            return (self._n_gradients,) * len(self.parameters)
+        return tuple(now - before + self._n_looks for now, before in zip(self._counts(), self._count_from, strict=True))
+
+    def stationarity(self) -> dict[str, float]:
+        """Norm of the prox-gradient map of every block, relative to the start, by one more evaluation of the loss."""
+        self._closure()
+        self._n_looks += 1
+        return self._certificate.relative()
+
+    def certify(self) -> None:
+        """Keep the certificate of the present state."""
+        self._stationarity = self.stationarity()
+
+    def judge(self, stop: StopRule) -> Status | None:
+        """Ask the stop rule."""
+        if isinstance(stop, Stationarity):
+            return stop(self.history, lambda: list(self.stationarity().values()))
+        return stop(self.history)
 
     def _penalty(self) -> Tensor:
         if isinstance(self.optimizer, ProximalOptimizer):
@@ -179,19 +224,20 @@ class _Run:
         self._note(loss, penalty)
         if before is not None:
             self._look()
-            self._good = before
+            if not self._beyond:
+                self._good = before
 
     def finish(self) -> None:
         """Write down the state after the last step."""
-        with torch.no_grad():
-            self._note(self._loss(), self._penalty())
+        loss = self._closure()
+        self._note(loss, self._penalty())
         self._look()
-        self._good = self._snapshot()
+        self._stationarity = self._certificate.relative()
 
     def _note(self, loss: Tensor, penalty: Tensor) -> None:
         self._pending.append((loss.detach(), penalty, self._cost))
         self._n_steps += 1
-        self._cost = _Cost(self._n_steps, self._n_gradients, self._n_losses, time.perf_counter() - self._begin)
+        self._cost = _Cost(self._n_steps, self._gradients(), self._n_losses, time.perf_counter() - self._begin)
 
     def _look(self) -> None:
         """Move what is pending to the history; the start itself is no iteration."""
@@ -200,14 +246,24 @@ class _Run:
             raise _NotFiniteError
         self._pending = []
         for loss, penalty, cost in rows:
+            self._watch(loss + penalty)
             if cost.steps:
                 self.history.append(
                     objective=loss + penalty,
-                    gradient_evaluations=[cost.gradients] * len(self.history.blocks),
+                    gradient_evaluations=cost.gradients,
                     objective_evaluations=cost.losses,
                     reads_of_Y=cost.losses,
                     seconds=cost.seconds,
                 )
+
+    def _watch(self, objective: float) -> None:
+        """Count the states in a row, each worse than the one before, that lie far above the start."""
+        if self._bound is None:
+            self._bound = _DIVERGED * abs(objective) or math.inf
+        growing = objective > self._bound and (not self._beyond or objective > self._beyond[-1])
+        self._beyond = [*self._beyond, objective] if growing else []
+        if len(self._beyond) >= _PATIENCE:
+            raise _DivergedError
 
     @torch.no_grad()
     def fall_back(self) -> None:
@@ -218,7 +274,10 @@ class _Run:
     def result(self, status: Status) -> Result:
         """The state of the model as a record."""
         A, S = (factor.detach().cpu().clone().numpy() for factor in self.model.components())
-        provenance = {"optimizer": type(self.optimizer).__name__, "likelihood": repr(self.likelihood), "torch": str(torch.__version__)}
+        provenance: dict[str, Any] = {"optimizer": type(self.optimizer).__name__, "likelihood": repr(self.likelihood)}
+        provenance["torch"] = str(torch.__version__)
+        if self._stationarity is not None:
+            provenance["stationarity"] = self._stationarity
         return Result(spectra=A, morphologies=S, status=status, history=self.history, provenance=provenance)
 
 
@@ -226,6 +285,6 @@ class _Cost(NamedTuple):
     """What a state had cost: sums since the start."""
 
     steps: int
-    gradients: int
+    gradients: tuple[int, ...]
     losses: int
     seconds: float

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ParameterError
 from ..prox.base import Prox
 from .base import Closure, ProximalOptimizer, check_number
-from .steps import Move, StepRule, curvature_along_gradient, measure
+from .steps import Move, StepRule, measure
 
 __all__ = ["PGM"]
 
@@ -99,16 +99,33 @@ class PGM(ProximalOptimizer):
         TypeError
             If steps are to be searched and there is no closure.
         """
-        searching = [group for group in self.param_groups if isinstance(group["step_rule"], StepRule)]
-        if searching and closure is None:
+        ruled = [group for group in self.param_groups if isinstance(group["step_rule"], StepRule)]
+        if ruled and closure is None:
             raise TypeError("PGM without lr searches its steps: call step(closure), or pass lr.")
-        loss = None if closure is None else self._evaluate(closure)
-        if searching and closure is not None and loss is not None:
-            if torch.isfinite(loss):
-                self._search(searching, closure, loss)
-        else:
+        if closure is None:
+            self._count_gradient(self.param_groups)
             self._go(self._moves(copy=False))
+            return None
+        loss = self._evaluate(closure)
+        if not ruled:
+            self._go(self._moves(copy=False))
+        elif torch.isfinite(loss):
+            self._go_by_rule(ruled, closure, loss)
         return loss
+
+    def _go_by_rule(self, ruled: list[dict[str, Any]], closure: Closure, loss: Tensor) -> None:
+        """Let the rules look, then move; search if one of them wants to."""
+        self._report(together=True)
+        moves = self._moves(copy=True)
+        for group in ruled:
+            block = self._block(group, [move for move in moves if move.group is group], closure)
+            group["step_rule"].prepare(block)
+        searching = [group for group in ruled if group["step_rule"].searches]
+        if searching:
+            self._search(searching, moves, closure, loss)
+        else:
+            self._go(moves)
+            self._mark(moves)
 
     def _moves(self, *, copy: bool) -> list[Move]:
         """Where every parameter stands and is to go; `copy` what later evaluations would overwrite."""
@@ -136,23 +153,21 @@ class PGM(ProximalOptimizer):
     def _go(self, moves: list[Move]) -> dict[int, float]:
         """Move all parameters; return the steps by id of the group."""
         # all steps before any move: a rule may look at the other parameters
-        sizes = {id(group): self._step_size(group) for group in self.param_groups}
+        sizes = {id(group): self._step_size(group) / self._together(group) for group in self.param_groups}
         for group, parameter, start, _, direction in moves:
             size = sizes[id(group)]
             parameter.copy_(group["prox"](torch.add(start, direction, alpha=-size), size))
         return sizes
 
-    def _search(self, searching: list[dict[str, Any]], closure: Closure, loss: Tensor) -> None:
+    def _search(self, searching: list[dict[str, Any]], moves: list[Move], closure: Closure, loss: Tensor) -> None:
         """Move, and try again as long as a rule says that the steps were too long."""
         before = float(loss) + float(self.penalty())
-        moves = self._moves(copy=True)
-        self._start_rules(searching, closure, moves)
         for _ in range(_MAX_TRIALS):
             sizes = self._go(moves)
             after = self._evaluate(closure)
             trial = measure(moves, sizes, loss, after)
             # every rule must see the trial, so no short circuit
-            verdicts = [rule.accepts(groups, trial) for rule, groups in _by_rule(searching)]
+            verdicts = [rule.accepts(groups, trial) for rule, groups in by_rule(searching)]
             if not all(verdicts):
                 continue
             climbed = float(after) + float(self.penalty()) > before
@@ -163,15 +178,8 @@ class PGM(ProximalOptimizer):
             for move in moves:
                 self.state[move.parameter].pop("momentum_buffer", None)
 
-    def _start_rules(self, searching: list[dict[str, Any]], closure: Closure, moves: list[Move]) -> None:
-        for group in searching:
-            if not group["step_rule"].started(group):
-                curvature = curvature_along_gradient([m for m in moves if m.group is group], lambda: self._evaluate(closure))
-                if curvature > 0:
-                    group["step_rule"].start(group, curvature)
 
-
-def _by_rule(groups: list[dict[str, Any]]) -> list[tuple[StepRule, list[dict[str, Any]]]]:
+def by_rule(groups: list[dict[str, Any]]) -> list[tuple[StepRule, list[dict[str, Any]]]]:
     """Every rule with the groups that share it."""
     rules = {id(group["step_rule"]): group["step_rule"] for group in groups}
     return [(rule, [group for group in groups if group["step_rule"] is rule]) for rule in rules.values()]
