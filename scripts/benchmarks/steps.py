@@ -32,7 +32,19 @@ from torch import Tensor
 from vermilion import factorize
 from vermilion.errors import ConvergenceWarning
 from vermilion.likelihood import Poisson
-from vermilion.optim import FISTA, PALM, PGM, AdaProx, InertialPALM
+from vermilion.optim import (
+    ADMM,
+    FISTA,
+    PALM,
+    PGM,
+    AdaProx,
+    AdaptivePGM,
+    Backtracking,
+    BarzilaiBorwein,
+    GramLipschitz,
+    InertialPALM,
+    TopCurvature,
+)
 from vermilion.prox import Identity, NonNegative, Prox, Simplex, Soft, TotalVariation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +159,13 @@ def by_optimizer(
     return -1, closure.calls
 
 
+def with_gram(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups with the steps that are known for a bilinear model."""
+    A, S = (group["params"][0] for group in groups)
+    grams = (lambda: S.detach() @ S.detach().T, lambda: A.detach().T @ A.detach())
+    return [{**group, "step_rule": GramLipschitz(gram)} for group, gram in zip(groups, grams, strict=True)]
+
+
 def _steps(optimizer: torch.optim.Optimizer, before: int) -> int:
     """Gradients on the busiest block so far, as the optimizer counts them."""
     counted = getattr(optimizer, "gradient_evaluations", None)
@@ -174,14 +193,28 @@ def table_of_starts(n_starts: int) -> list[dict[str, Any]]:
     """Every method from every start."""
     Y, given = unmixing()
     sets = {"given": given[:n_starts], "own": own_starts(Y, n_starts, seed=2024)}
-    methods: dict[str, Callable[[Tensor, Tensor], tuple[int, int]]] = {
-        "factorize (block)": lambda A, S: by_factorize(Y, A, S, 400),
-        "InertialPALM": lambda A, S: by_optimizer(InertialPALM, Y, A, S, 400),
-        "PALM": lambda A, S: by_optimizer(PALM, Y, A, S, 400),
-        "PGM": lambda A, S: by_optimizer(PGM, Y, A, S, 400),
-        "PGM, momentum 0.9": lambda A, S: by_optimizer(lambda groups: PGM(groups, momentum=0.9), Y, A, S, 400),
-        "AdaProx": lambda A, S: by_optimizer(AdaProx, Y, A, S, 400),
+    rules: dict[str, Callable[[], Any]] = {
+        "Backtracking": Backtracking,
+        "BarzilaiBorwein": BarzilaiBorwein,
+        "TopCurvature": TopCurvature,
+        "AdaptivePGM": AdaptivePGM,
     }
+    optimizers: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+        "InertialPALM (default)": InertialPALM,
+        **{f"InertialPALM, {name}": lambda groups, rule=rule: InertialPALM(groups, step_rule=rule()) for name, rule in rules.items()},
+        "InertialPALM, Gram": lambda groups: InertialPALM(with_gram(groups)),
+        "PALM": PALM,
+        "PALM, AdaptivePGM": lambda groups: PALM(groups, step_rule=AdaptivePGM()),
+        "FISTA": FISTA,
+        "PGM": PGM,
+        "PGM, momentum 0.9": lambda groups: PGM(groups, momentum=0.9),
+        "AdaProx, AMSGrad": AdaProx,
+        "AdaProx, Adam": lambda groups: AdaProx(groups, scheme="adam"),
+        "ADMM": ADMM,
+    }
+    methods: dict[str, Callable[[Tensor, Tensor], tuple[int, int]]] = {"factorize (block)": lambda A, S: by_factorize(Y, A, S, 400)}
+    for name, make in optimizers.items():
+        methods[name] = lambda A, S, make=make: by_optimizer(make, Y, A, S, 400)  # type: ignore[misc]
     rows = []
     for name, method in methods.items():
         for which, starts in sets.items():
@@ -365,7 +398,7 @@ def run_default(problem: Problem, *, limit: int = 5000, goal: float = 1e-6) -> d
     """The default on one problem: evaluations until the prox-gradient is small."""
     first = stationarity(problem)
     closure = Closure(problem)
-    optimizer = (FISTA if len(problem.blocks) == 1 else InertialPALM)(problem.groups())
+    optimizer = InertialPALM(problem.groups())
     begin, checked, ratio = time.process_time(), 0, 1.0
     while closure.calls < limit * len(problem.blocks):
         optimizer.step(closure)

@@ -170,7 +170,7 @@ def test_extrapolation_grows_from_a_plain_step_and_starts_anew_after_a_restart()
         factors.append(rule.factor)
         rule.advance()
     assert factors[:3] == [0, pytest.approx(1 / 4), pytest.approx(2 / 5)]
-    assert all(a < b < 1 for a, b in zip(factors, factors[1:], strict=False))
+    assert all(a < b < 1 for a, b in pairwise(factors))
     rule.restart()
     assert rule.factor == 0
 
