@@ -33,6 +33,8 @@ def test_the_stretch_is_the_same_in_every_unit() -> None:
         np.full((4, 4), np.nan),
         np.ones((1, 1)),
         -np.ones((5, 5)),
+        -1 - np.arange(100.0).reshape(10, 10),
+        np.where(np.arange(100).reshape(10, 10) == 5, 3.0, -2.0),
         np.eye(30)[:, :1],
         np.full((30, 30), 1e-300),
         np.array([[np.nan, 2.0], [-1.0, 0.0]]),

@@ -177,7 +177,7 @@ def asinh_norm(image: NDArray[Any]) -> AsinhNorm:
     """A stretch that shows the faint and keeps the bright, and that no single pixel decides.
 
     The upper limit leaves out the brightest pixel of 300 (at least one); the lower limit is 0, or what one pixel in 100 lies below.
-    It is linear up to about the median of what is positive.
+    It is linear up to about the median of what is positive, or of the sizes where nothing is.
     """
     values = image[np.isfinite(image)].astype(np.float64)
     if values.size == 0 or not values.any():
@@ -187,9 +187,9 @@ def asinh_norm(image: NDArray[Any]) -> AsinhNorm:
     lower = min(float(np.percentile(values, 1)), 0.0)
     if upper <= max(lower, 0.0):
         upper = values.max() if values.max() > lower else lower + abs(lower)
-    positive = values[values > 0]
-    typical = float(np.median(positive)) if positive.size else upper
-    return AsinhNorm(linear_width=float(np.clip(typical, 0.02 * upper, 0.3 * upper)) or 1.0, vmin=lower, vmax=float(upper))
+    reach = max(upper, -lower)
+    typical = float(np.median(values[values > 0])) if upper > 0 else float(np.median(np.abs(values)))
+    return AsinhNorm(linear_width=float(np.clip(typical, 0.02 * reach, 0.3 * reach)) or 1.0, vmin=lower, vmax=float(upper))
 
 
 def symmetric_norm(image: NDArray[Any], *, at_least: float = 0.0, linear: float | None = None) -> Normalize:
@@ -231,7 +231,7 @@ def _asinh_ticks(norm: AsinhNorm) -> list[float]:
     """About five round values, evenly spread over the bar rather than over the flux."""
     vmin, vmax = np.array([norm.vmin, norm.vmax], dtype=np.float64)
     symmetric = vmin == -vmax
-    ticks = [0.0] if vmin <= 0 else []
+    ticks = [0.0] if vmin <= 0 <= vmax else []
     for value in np.asarray(norm.inverse(np.array([0.67, 0.82, 0.97] if symmetric else [0.25, 0.5, 0.75, 0.97])), dtype=np.float64):
         step = 10.0 ** math.floor(math.log10(abs(value))) if value else 1.0
         digits = 1 if abs(value) / step >= 2 else 0.5
