@@ -29,7 +29,7 @@ Y = np.random.default_rng(0).random((6, 10))
         ({"max_iter": 10.5}, r"max_iter is 10.5: expected"),
         ({"seed": -1}, r"seed is -1: expected an integer >= 0"),
         ({"seed": None}, r"seed is None: expected"),
-        ({"solver": "magic"}, r"solver is 'magic': expected one of 'auto', 'block', 'pgm', 'proxmin'"),
+        ({"solver": "magic"}, r"solver is 'magic': expected one of 'auto', 'block', 'palm', 'pgm', 'adaprox', 'admm', 'proxmin'"),
         ({"init": "nndsvd"}, r"init is 'nndsvd': expected one of 'auto', 'spa', 'random'"),
         ({"init": None}, r"init is NoneType: expected one of auto, spa, random or a pair"),
         ({"init": (np.ones((6, 2)),)}, r"init is tuple: expected one of"),
