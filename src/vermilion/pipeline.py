@@ -149,6 +149,7 @@ def _uniqueness(result: Result, Y: NDArray[Any], W: NDArray[Any] | None, starts:
     if n_starts == 0:
         return replace(result, provenance={**result.provenance, "unique": None})
     others = {name: value for name, value in options.items() if name not in ("callbacks", "init")}
+    log.info("fitting again from %d random starts, to see whether the answer is unique", n_starts)
     try:
         found = stability(Y, W, result, seeds=range(1, n_starts + 1), **others)
     except KeyboardInterrupt:
