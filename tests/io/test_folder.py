@@ -85,7 +85,7 @@ def test_a_file_system_that_takes_no_more_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.txt", "/tmp/a.txt", "figures/../../a.txt", ".hidden", "a/.b", "", "a b", "a\n", "-rf", "a\0b", "é.txt", "x" * 201]
+    "name", ["../a.txt", "/elsewhere/a.txt", "figures/../../a.txt", ".hidden", "a/.b", "", "a b", "a\n", "-rf", "a\0b", "é.txt", "x" * 201]
 )
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path, name):
     with OutputFolder(tmp_path / "out") as folder, pytest.raises(OutputError, match="cannot name a product"):

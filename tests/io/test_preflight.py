@@ -91,7 +91,7 @@ def test_a_file_without_permission_is_named_so(cube_file):
         read(cube_file)
 
 
-@pytest.mark.parametrize("url", ["http://localhost/cube.fits", "s3://bucket/cube.fits", "file:///tmp/cube.fits"])
+@pytest.mark.parametrize("url", ["http://localhost/cube.fits", "s3://bucket/cube.fits", "file:///elsewhere/cube.fits"])
 def test_a_url_is_a_wrong_parameter(url):
     with pytest.raises(ParameterError, match="download it first") as caught:
         read(url)
