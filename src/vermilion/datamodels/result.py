@@ -67,6 +67,10 @@ class History:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def objective_at(self, index: int) -> float:
+        """One objective, by its place: what a stop rule asks for after every iteration without copying the column."""
+        return float(self._rows[index][1])
+
     def __getattr__(self, name: str) -> NDArray[Any]:
         if name not in self._columns:
             raise AttributeError(f"History has no column {name!r}; it has {(*self._columns, 'gradient_evaluations')}")

@@ -42,5 +42,5 @@ class ProgressBar:
     def update(self, iteration: int, history: History) -> None:
         """Show how far the fit is."""
         if self._progress is not None:
-            objective = history.objective[-1]
+            objective = history.objective_at(-1)
             self._progress.update(self._task, completed=iteration, description=f"objective {objective:.6g}")

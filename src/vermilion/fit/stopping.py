@@ -49,7 +49,7 @@ class RelativeDecrease:
         """Compare the last objective with the one `window` iterations before."""
         if self.tol == 0 or len(history) <= self.window:
             return None
-        before, now = (float(value) for value in history.objective[[-1 - self.window, -1]])
+        before, now = history.objective_at(-1 - self.window), history.objective_at(-1)
         return Status.CONVERGED if abs(before - now) <= self.tol * abs(before) else None
 
     def __repr__(self) -> str:
