@@ -43,6 +43,7 @@ def separate(
     fixed_spectra: Mapping[int, ArrayLike] | None = None,
     fixed_morphologies: Mapping[int, ArrayLike] | None = None,
     starts: int | Literal["auto"] = "auto",
+    announce: Callable[[str], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Spectra and maps of the components of a cube.
@@ -67,6 +68,8 @@ def separate(
     starts : int or "auto"
         Number of random starts whose spectra are compared with the result; where they differ by more than 0.03 rad the result says
         "not unique". "auto": 5 for cubes where this takes seconds, else 0.
+    announce : callable, optional
+        Called with a few words when another stage begins, for those who show progress.
     **options
         As in `factorize`: init, solver, max_iter, tol, seed, dtype, device, callbacks, allow_inexact.
 
@@ -96,7 +99,7 @@ def separate(
         "fixed_morphologies": {k: _kept(matrix.frame, np.asarray(v)) for k, v in (fixed_morphologies or {}).items()},
     }
     result = factorize(data, weights, **options)
-    result = _uniqueness(result, data, weights, starts, options)
+    result = _uniqueness(result, data, weights, starts, options, announce)
     return _on_the_sky(result, matrix.frame, dead)
 
 
@@ -136,7 +139,14 @@ def _kept(frame: Frame, image: NDArray[Any]) -> NDArray[np.float64]:
     return np.nan_to_num(frame.to_pixels(image.astype(np.float64)))
 
 
-def _uniqueness(result: Result, Y: NDArray[Any], W: NDArray[Any] | None, starts: int | str, options: dict[str, Any]) -> Result:
+def _uniqueness(
+    result: Result,
+    Y: NDArray[Any],
+    W: NDArray[Any] | None,
+    starts: int | str,
+    options: dict[str, Any],
+    announce: Callable[[str], Any] | None,
+) -> Result:
     """The result with what other starts have to say about it."""
     if starts == "auto":
         n_starts = AUTO_STARTS if Y.size * result.n_components <= AUTO_STARTS_UP_TO else 0
@@ -151,7 +161,7 @@ def _uniqueness(result: Result, Y: NDArray[Any], W: NDArray[Any] | None, starts:
     others = {name: value for name, value in options.items() if name not in ("callbacks", "init")}
     log.info("fitting again from %d random starts, to see whether the answer is unique", n_starts)
     try:
-        found = stability(Y, W, result, seeds=range(1, n_starts + 1), **others)
+        found = stability(Y, W, result, seeds=range(1, n_starts + 1), announce=announce, **others)
     except KeyboardInterrupt:
         log.warning("interrupted while other starts were tried: uniqueness is not tested")
         return replace(result, provenance={**result.provenance, "unique": None})

@@ -69,3 +69,10 @@ def test_the_sample_cube_is_not_unique(sample_cube):
     found = stability(matrix.data, matrix.weights, result, seeds=(1,), **options)
     assert not found.unique
     assert f"{found.spread.max():.2f} rad" in found.note()
+
+
+def test_every_start_is_announced(separable):
+    Y, W, result = separable
+    stages = []
+    stability(Y, W, result, seeds=(4, 5), announce=stages.append, max_iter=20, tol=0)
+    assert stages == ["random start 1 of 2", "random start 2 of 2"]

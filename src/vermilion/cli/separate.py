@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,7 +252,7 @@ def _solve(cube: Cube, known: dict[int, Any], options: dict[str, Any], *, progre
     options["threads"] = _threads(options["threads"], cube.data.size)
     torch.set_num_threads(options["threads"])
     spectra, morphologies = _constraints(options)
-    with _progress(options["max_iter"], progress) as advance:
+    with _progress(options["max_iter"], progress) as (advance, announce):
         try:
             return pipeline.separate(
                 cube,
@@ -263,6 +263,7 @@ def _solve(cube: Cube, known: dict[int, Any], options: dict[str, Any], *, progre
                 sparsity=options["sparsity"],
                 fixed_spectra=known,
                 starts="auto" if options["starts"] is None else options["starts"],
+                announce=announce,
                 callbacks=() if options["solver"] == "proxmin" else (advance,),
                 **{name: options[name] for name in ("init", "solver", "max_iter", "tol", "seed", "dtype", "device")},
             )
@@ -279,18 +280,25 @@ def _constraints(options: dict[str, Any]) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _progress(total: int, wanted: bool) -> Iterator[Any]:
-    """A callback that advances a bar on stderr, if somebody is there to see it."""
+def _progress(total: int, wanted: bool) -> Iterator[tuple[Callable[[Any, Any], None], Callable[[str], None]]]:
+    """A bar on stderr, if somebody is there to see it: what advances it, and what names the stage."""
     if not (wanted and sys.stderr.isatty()):
-        yield lambda A, S: None
+        yield lambda A, S: None, lambda stage: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("separating, at most"), BarColumn(), MofNCompleteColumn(), TextColumn("iterations"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("iterations at most"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("separate", total=total)
-        yield lambda A, S: bar.advance(task)
+        task = bar.add_task("separating", total=total)
+
+        def advance(A: Any, S: Any) -> None:
+            bar.advance(task)
+
+        def announce(stage: str) -> None:
+            bar.update(task, description=stage)
+
+        yield advance, announce
 
 
 def _write(folder: OutputFolder, result: Result, cube: Cube, options: dict[str, Any], argv: list[str], records: io.StringIO) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,7 +85,9 @@ class Stability:
         return [asdict(start) for start in self.starts]
 
 
-def stability(Y: Any, W: Any, result: Result, *, seeds: Sequence[int], **options: Any) -> Stability:
+def stability(
+    Y: Any, W: Any, result: Result, *, seeds: Sequence[int], announce: Callable[[str], Any] | None = None, **options: Any
+) -> Stability:
     """Fit again from random starts and compare the spectra.
 
     Parameters
@@ -96,6 +98,8 @@ def stability(Y: Any, W: Any, result: Result, *, seeds: Sequence[int], **options
         The result in question.
     seeds : sequence of int
         One random start each.
+    announce : callable, optional
+        Called with a few words before every fit.
     **options
         As given to `factorize`; `init` and `seed` are replaced.
 
@@ -112,7 +116,9 @@ def stability(Y: Any, W: Any, result: Result, *, seeds: Sequence[int], **options
     others = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for seed in seeds:
+        for n, seed in enumerate(seeds, start=1):
+            if announce is not None:
+                announce(f"random start {n} of {len(seeds)}")
             others.append(factorize(Y, W, n_components=result.n_components, init="random", seed=seed, **options))
             if others[-1].status is Status.STOPPED:  # without callbacks only an interrupt does that
                 raise KeyboardInterrupt
