@@ -50,7 +50,7 @@ class TensorTiles:
         self.shape = (int(Y.shape[0]), int(Y.shape[1]))
         self.weighted = W is not None
         self.reads = 0.0
-        size = tile_bytes or (4 << 20 if Y.device.type == "cpu" else 256 << 20)
+        size = tile_bytes or (2 << 20 if Y.device.type == "cpu" else 256 << 20)
         self.bands = max(1, min(self.shape[0], size // max(1, self.shape[1] * Y.element_size())))
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
