@@ -241,6 +241,7 @@ def _start(problem: Problem, constraints: Constraints, known: Known, n_component
     )
 
     def sweep(A: Tensor, S: Tensor) -> Sweep:
+        A, S = A.double(), S.double()  # factors and their small systems; in float32 a flat valley turns rounding into 1e-5
         step = A.new_ones(1, 1)
         if problem.W is not None:  # where nothing is known there is nothing, or it would count in the gauge
             A, S = A * (problem.W > 0).any(dim=1)[:, None], S * (problem.W > 0).any(dim=0)
@@ -337,7 +338,7 @@ def _through_autograd(
     callbacks: Sequence[Callback],
 ) -> tuple[Status, History]:
     """The same problem through autograd, with an optimizer that finds its steps itself."""
-    model = Factorization(sweep.A.contiguous(), sweep.S.contiguous())
+    model = Factorization(sweep.A.to(problem.Y.dtype).contiguous(), sweep.S.to(problem.Y.dtype).contiguous())
     optimizer = optimizer_class(
         [
             {"name": "A", "params": [model.A], "prox": _BlockProx(sweep.spectra, transposed=True)},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vermilion import factorize
+from vermilion import factorize, read
 from vermilion.diagnose.gauge import AS_SOLVED, UNIT_SUM
 from vermilion.prox import Chain, Identity, MaxEntropy, NonNegative, Simplex, Soft, UnitSum
 
@@ -204,3 +204,13 @@ def test_a_constant_factor_on_the_weights_changes_nothing_but_the_errors(factor,
     np.testing.assert_allclose(result.signed_morphologies, reference.signed_morphologies, atol=1e-6 * reference.morphologies.max())
     np.testing.assert_allclose(result.signed_error * factor**0.5, reference.signed_error, rtol=1e-6)
     assert result.objective == pytest.approx(factor * reference.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1e20])
+def test_single_precision_data_in_another_unit_give_the_same_factors(factor, sample_cube):
+    matrix = read(sample_cube).to_matrix()
+    Y, W = matrix.data.astype(np.float32), matrix.weights
+    here = factorize(Y, W, n_components=4, device="cpu")
+    there = factorize(Y * np.float32(factor), W.astype(np.float64) / factor**2, n_components=4, device="cpu")
+    np.testing.assert_allclose(there.spectra, here.spectra, rtol=0, atol=1e-6 * here.spectra.max())
+    np.testing.assert_allclose(there.morphologies / factor, here.morphologies, rtol=0, atol=1e-6 * here.morphologies.max())

@@ -77,14 +77,14 @@ def spectra_equations(tiles: TileSource, S: Tensor) -> NormalEquations:
     C = S.new_empty(len(S), n_bands)
     if not tiles.weighted:
         for bands, y, _ in tiles:
-            C[:, bands] = S @ y.T
+            C[:, bands] = S @ y.to(S.dtype).T
         return NormalEquations(S @ S.T, C)
     products, place = _pairs(S)
     packed = S.new_empty(len(products), n_bands)
     for bands, y, w in tiles:
         assert w is not None
-        packed[:, bands] = products @ w.T
-        C[:, bands] = S @ (w * y).T
+        packed[:, bands] = products @ w.to(S.dtype).T
+        C[:, bands] = S @ (w * y).to(S.dtype).T
     return NormalEquations(packed[place], C)
 
 
@@ -105,14 +105,14 @@ def morphology_equations(tiles: TileSource, A: Tensor) -> NormalEquations:
     C = A.new_zeros(A.shape[1], n_pixels)
     if not tiles.weighted:
         for bands, y, _ in tiles:
-            C.addmm_(A[bands].T, y)
+            C.addmm_(A[bands].T, y.to(A.dtype))
         return NormalEquations(A.T @ A, C)
     products, place = _pairs(A.T)
     packed = A.new_zeros(len(products), n_pixels)
     for bands, y, w in tiles:
         assert w is not None
-        packed.addmm_(products[:, bands], w)
-        C.addmm_(A[bands].T, w * y)
+        packed.addmm_(products[:, bands], w.to(A.dtype))
+        C.addmm_(A[bands].T, (w * y).to(A.dtype))
     return NormalEquations(packed[place], C)
 
 
@@ -123,7 +123,7 @@ def loss(tiles: TileSource, A: Tensor, S: Tensor) -> float:
     """
     total = torch.zeros((), dtype=torch.float64, device=A.device)
     for bands, y, w in tiles:
-        residual = torch.addmm(y, A[bands], S, alpha=-1)
+        residual = torch.addmm(y, A[bands].to(y.dtype), S.to(y.dtype), alpha=-1)
         # one sum per band in the data's own type, a few digits better than the change of an iteration; the sum over bands in float64
         if w is None:
             total += torch.linalg.vector_norm(residual, dim=1).double().square().sum()

@@ -57,13 +57,13 @@ class _Whitened:
             weight = (W > 0).to(Y.dtype)
             total = u.to(Y.dtype) @ weight
             v = torch.where(total > 0, W.sum(dim=0) / total.clamp_min(torch.finfo(Y.dtype).tiny), torch.zeros_like(total))
-        self.u, self.v = u.to(Y.dtype).sqrt(), v.sqrt()
+        self.u, self.v = u.double().sqrt(), v.double().sqrt()
         self.model: tuple[Tensor, Tensor] | None = None  # whitened data ≈ left @ right where they are missing
 
     def tiles(self) -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, self.Y.shape[0], self.bands):
             tile = slice(start, start + self.bands)
-            x = self.u[tile, None] * self.Y[tile] * self.v
+            x = self.u[tile, None] * self.Y[tile].double() * self.v
             if self.W is not None:
                 filled = x.new_zeros(()) if self.model is None else self.model[0][tile] @ self.model[1]
                 x = torch.where(self.W[tile] > 0, x, filled)
@@ -116,19 +116,19 @@ def weighted_subspace(Y: Tensor, W: Tensor | None, rank: int, *, seed: int = 0, 
     X = _Whitened(Y, W)
     width = min(rank + 10, n_bands, n_pixels)
     generator = torch.Generator().manual_seed(seed)
-    sketch = torch.randn(n_pixels, width, generator=generator, dtype=torch.float64).to(Y)
+    sketch = torch.randn(n_pixels, width, generator=generator, dtype=torch.float64).to(Y.device)
     rounds = 1 if W is None or bool((W > 0).all()) else 1 + fills
     for _ in range(rounds):
         for _ in range(power):
             basis, _ = torch.linalg.qr(X.times(sketch))
             sketch, _ = torch.linalg.qr(X.transposed_times(basis).T)
         basis, _ = torch.linalg.qr(X.times(sketch))
-        left, values, right = torch.linalg.svd(X.transposed_times(basis).double(), full_matrices=False)
-        basis = (basis.double() @ left[:, :rank]).to(Y)
-        coordinates = (values[:rank, None] * right[:rank]).to(Y)
+        left, values, right = torch.linalg.svd(X.transposed_times(basis), full_matrices=False)
+        basis = basis @ left[:, :rank]
+        coordinates = values[:rank, None] * right[:rank]
         X.model = basis, coordinates
-        sketch = right.T.to(Y)
-    sign = torch.where(coordinates.sum(dim=1) < 0, -1.0, 1.0).to(Y)
+        sketch = right.T
+    sign = torch.where(coordinates.sum(dim=1) < 0, -1.0, 1.0).to(coordinates)
     left_over = max(0.0, X.squares() - float(coordinates.square().sum(dtype=torch.float64)))
     freedom = max(1, (n_bands - rank) * (n_pixels - rank))
     return Subspace(basis * sign, coordinates * sign[:, None], X.u, X.v, (left_over / freedom) ** 0.5)

@@ -57,7 +57,7 @@ def spa(
     points = _directions(space, faint)
     residual = points.clone()
     if known is not None:
-        seen = space.basis.T @ (space.band_scale[:, None] * known)
+        seen = space.basis.T @ (space.band_scale[:, None] * known.double())
         residual = _project_out(residual, torch.linalg.qr(seen)[0])
     chosen = []
     for k in range(n_components):
@@ -71,7 +71,7 @@ def spa(
         chosen.append(vertex)
         direction = residual[:, extreme] / norms[extreme].sqrt()
         residual = _project_out(residual, direction[:, None])
-    return space.spectra(torch.stack(chosen, dim=1))
+    return space.spectra(torch.stack(chosen, dim=1)).to(Y)
 
 
 def _directions(space: Subspace, faint: float) -> Tensor:
