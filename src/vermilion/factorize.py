@@ -15,14 +15,26 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import __version__
-from .alternating import Block, Constraints, Known, Problem, Sweep, fixes_scale, leave_out_spectra, loss
+from .alternating import (
+    EXTREMES,
+    OVERSAMPLING,
+    Block,
+    Constraints,
+    Known,
+    Problem,
+    Sweep,
+    fixes_scale,
+    leave_out_spectra,
+    solve_compressed,
+    worth_compressing,
+)
 from .datamodels import History, Result, Status
 from .diagnose.gauge import AS_SOLVED, UNIT_SUM, flux_order, unit_sum_gauge
 from .diagnose.uncertainty import least_squares_maps, morphology_errors, noise_from_residuals, spectra_errors
 from .errors import ConvergenceWarning, DeviceError, ParameterError, ShapeError
 from .fit import fit
 from .fit.stopping import RelativeDecrease
-from .initialize import random_start, spa
+from .initialize import Subspace, random_start, spa, weighted_subspace
 from .models import Factorization, Model
 from .optim import ADMM, PGM, AdaProx, InertialPALM
 from .peers import proxmin as proxmin_peer
@@ -33,6 +45,7 @@ __all__ = ["INITS", "SOLVERS", "factorize", "resolve_device"]
 log = logging.getLogger(__name__)
 
 Callback = Callable[[Tensor, Tensor], bool | None]
+SMALL = 1 << 20
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -87,7 +100,8 @@ def factorize(
     seed : int
         Of random starts.
     dtype : {"float32", "float64"}
-        Of the computation; results are float64.
+        Of products with the data; factors, their small systems and all sums are float64, and so is everything where the data have
+        fewer than a million values.
     device : str
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:0" …
     callbacks : sequence of callable
@@ -132,23 +146,33 @@ def factorize(
     constraints = Constraints.checked(
         as_prox(spectra), as_prox(morphologies), allow_inexact=allow_inexact or solver not in ("auto", "block")
     )
-    problem = Problem.normalized(Y, W, dtype=DTYPES[dtype], device=where, carrier=constraints.carrier, scale=constraints.free_scale)
+    solver = "block" if solver == "auto" else solver
+    small = solver == "block" and Y.numel() <= SMALL  # digits are free there
+    problem = Problem.normalized(
+        Y,
+        W,
+        dtype=torch.float64 if small else DTYPES[dtype],
+        device=where,
+        carrier=constraints.carrier,
+        scale=constraints.free_scale,
+    )
     known = Known.checked(fixed_spectra, fixed_morphologies, problem, constraints, n_components)
     if solver == "proxmin" and known.components:
         raise ParameterError("solver='proxmin' cannot hold components fixed: use solver='block' or 'pgm'.")
-    sweep = _start(problem, constraints, known, n_components, init, seed)
+    sweep, compressed = _start(problem, constraints, known, n_components, init, seed, compress=solver == "block" and max_iter >= 20)
     begin = sweep.objective * problem.objective_scale
-    loop = _LOOPS["block" if solver == "auto" else solver]
+    loop = _LOOPS[solver]
     status, history = loop(sweep, problem, constraints, max_iter=int(max_iter), tol=float(tol), callbacks=callbacks)
     if status is Status.MAX_ITER and tol > 0:
         warnings.warn(f"{status.value} ({max_iter}) before the tolerance {tol:g}; raise max_iter or tol.", ConvergenceWarning, stacklevel=2)
     provenance = options | {
         "version": __version__,
-        "solver": "block" if solver == "auto" else solver,
+        "solver": solver,
         "spectra": repr(constraints.A_asked),
         "morphologies": repr(constraints.S_asked),
         "device": where.type,
         "objective_start": begin,
+        "compression": compressed,
     }
     return _result(sweep, problem, constraints, known, status, history, provenance, (Y, W))
 
@@ -213,7 +237,12 @@ def _tensors(Y: Any, W: Any) -> tuple[Tensor, Tensor | None]:
                 raise ParameterError(f"{name} is of type {X.dtype}: expected real numbers.")
             # FITS arrays are big-endian, which torch refuses
             wanted = np.float32 if X.dtype.itemsize <= 2 else np.float64 if X.dtype.itemsize > 8 else X.dtype.newbyteorder("=")
-            X = torch.from_numpy(np.require(X, wanted, ["C", "W"]))  # torch warns of arrays that may not be written
+            X = X.astype(wanted, copy=False)
+            if min(X.strides, default=1) < 0 or X.dtype.kind == "b":
+                X = np.ascontiguousarray(X)
+            with warnings.catch_warnings():  # of arrays that may not be written: nothing is written here
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                X = torch.from_numpy(X)
         if X.is_complex():
             raise ParameterError(f"{name} is complex: expected real numbers.")
         if X.ndim != 2 or 0 in X.shape:
@@ -233,32 +262,68 @@ def _tensors(Y: Any, W: Any) -> tuple[Tensor, Tensor | None]:
     return Y, W.to(Y.device)
 
 
-def _start(problem: Problem, constraints: Constraints, known: Known, n_components: int, init: Any, seed: int) -> Sweep:
-    """Feasible first values, ready to iterate."""
+def _start(
+    problem: Problem, constraints: Constraints, known: Known, n_components: int, init: Any, seed: int, *, compress: bool
+) -> tuple[Sweep, dict[str, Any] | None]:
+    """Feasible first values, ready to iterate, and what compressed data did for them."""
     blocks = (
         problem.block("A", constraints.A, known.solved("A", problem.Y)),
         problem.block("S", constraints.S, known.solved("S", problem.Y)),
     )
+    tiles = problem.tiles(*blocks)
+    bands, pixels = problem.seen()
 
     def sweep(A: Tensor, S: Tensor) -> Sweep:
         A, S = A.double(), S.double()  # factors and their small systems; in float32 a flat valley turns rounding into 1e-5
         step = A.new_ones(1, 1)
-        if problem.W is not None:  # where nothing is known there is nothing, or it would count in the gauge
-            A, S = A * (problem.W > 0).any(dim=1)[:, None], S * (problem.W > 0).any(dim=0)
-        return Sweep(problem.tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
+        if bands is not None and pixels is not None:  # where nothing is known there is nothing, or it would count in the gauge
+            A, S = A * bands[:, None], S * pixels
+        return Sweep(tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
 
+    compress = compress and worth_compressing(problem, blocks, n_components)
+    space = None
     if not isinstance(init, str):
-        return sweep(*_given_start(init, problem, n_components))
-    if init == "random":
-        return sweep(*random_start(problem.Y, problem.W, n_components, seed=seed))
-    A = _extreme_spectra(problem, constraints, known, n_components, seed)
-    S = problem.Y.new_full((n_components, problem.Y.shape[1]), 1 / n_components if fixes_scale(constraints.S) else 0.0)
-    begun = sweep(A, S)
-    A, S = begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4)
+        begun = sweep(*_given_start(init, problem, n_components))
+    elif init == "random":
+        begun = sweep(*(X.double() * problem.gain**0.5 for X in random_start(problem.Y, problem.W, n_components, seed=seed)))
+    else:
+        width = n_components + OVERSAMPLING if compress else None
+        rank = min(n_components, *problem.Y.shape)
+        space = weighted_subspace(problem.Y, problem.W, rank, width=width, extremes=EXTREMES if compress else 0, seed=seed)
+        A = _extreme_spectra(problem, constraints, known, n_components, seed, space)
+        S = problem.Y.new_full((n_components, problem.Y.shape[1]), 1 / n_components if fixes_scale(constraints.S) else 0.0)
+        begun = sweep(A, S)
+        begun = sweep(begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4))
+        unknown = space.band_scale == 0
+        if bool(unknown.any()):
+            begun = sweep(torch.where(unknown[:, None], begun.solve_spectra(begun.A, begun.S, steps=20), begun.A), begun.S)
     if constraints.gauge and not known.components:
+        A, S = begun.A, begun.S
         balance = (_norms(S, dim=1) / _norms(A, dim=0)).sqrt()  # one step length then suits both factors
-        A, S = A * balance, S / balance[:, None]
-    return sweep(A, S)
+        begun = sweep(A * balance, S / balance[:, None])
+    if not compress:
+        return begun, None
+    within = space is None
+    if space is None:
+        rank = min(n_components, *problem.Y.shape)
+        space = weighted_subspace(
+            problem.Y,
+            problem.W,
+            rank,
+            width=rank + OVERSAMPLING,
+            within=begun.A,
+            extremes=EXTREMES,
+            seed=seed,
+            power=1,
+            fills=2,
+            noise=False,
+        )
+    A, S, told = solve_compressed(begun, problem, space.basis, space.coordinates, space.band_scale, space.pixel_scale, space.squares)
+    # spectra of a given start lie in the basis; what the sketch says of a good one is rounding
+    if within and problem.W is None and told["objective_start"] > 0.05 * space.squares * problem.gain**2:
+        begun.known_objective(told["objective_start"])
+    begun.look_ahead(A, S)
+    return begun, told
 
 
 def _norms(X: Tensor, *, dim: int) -> Tensor:
@@ -267,7 +332,7 @@ def _norms(X: Tensor, *, dim: int) -> Tensor:
     return torch.where(norms > 0, norms, torch.ones_like(norms))
 
 
-def _extreme_spectra(problem: Problem, constraints: Constraints, known: Known, n_components: int, seed: int) -> Tensor:
+def _extreme_spectra(problem: Problem, constraints: Constraints, known: Known, n_components: int, seed: int, space: Subspace) -> Tensor:
     """Spectra (B, K) of extreme pixels outside the span of the known ones, in the scale that the constraint wants."""
     A = problem.Y.new_zeros(len(problem.Y), n_components)
     given = known.solved("A", problem.Y)
@@ -275,7 +340,15 @@ def _extreme_spectra(problem: Problem, constraints: Constraints, known: Known, n
         A[:, k] = values
     free = [k for k in range(n_components) if k not in given]
     if free:
-        A[:, free] = spa(problem.Y, problem.W, len(free), known=A[:, list(given)] if given else None, seed=seed)
+        # vertices are directions: of brightness one in data made white
+        A[:, free] = (problem.rms * problem.gain * problem.mean_weight**0.5) * spa(
+            problem.Y,
+            problem.W,
+            len(free),
+            known=A[:, list(given)] if given else None,
+            seed=seed,
+            space=space.leading(min(n_components, *problem.Y.shape)),
+        )
     if constraints.carrier == "S":
         A[:, free] *= getattr(constraints.A, "total", 1.0) / A[:, free].abs().sum(dim=0).clamp_min(torch.finfo(A.dtype).tiny)
     return A
@@ -294,7 +367,7 @@ def _given_start(init: Any, problem: Problem, n_components: int) -> tuple[Tensor
             raise ShapeError(f"the start {name}0 has shape {tuple(X.shape)}: expected {shape}.")
         if not bool(torch.isfinite(X).all()):
             raise ParameterError(f"the start {name}0 holds values that are not finite.")
-        factors.append((X / problem.factor_scale(name)).to(problem.Y))  # type: ignore[arg-type]
+        factors.append(X.to(problem.Y.device) / problem.factor_scale(name))  # type: ignore[arg-type]
     return factors[0], factors[1]
 
 
@@ -347,18 +420,20 @@ def _through_autograd(
     )
 
     def asked_to_stop(model: Model, history: History) -> bool:
-        sweep.A, sweep.S = (factor.detach() for factor in model.components())
+        A, S = (factor.detach().double() for factor in model.components())
+        sweep.factors = A.T, S
         return _asked_to_stop(callbacks, sweep, problem)
 
+    Y, W = problem.data()
     solved = fit(
         model,
-        problem.Y if problem.W is None else (problem.Y, problem.W),
+        Y if W is None else (Y, W),
         optimizer,
         stop=RelativeDecrease(tol),
         max_iter=max_iter,
         callbacks=[asked_to_stop] if callbacks else [],
     )
-    sweep.A, sweep.S = model.A.detach(), model.S.detach()
+    sweep.factors = model.A.detach().T.double(), model.S.detach().double()
     history = History(("A", "S"))
     for objective, gradients, losses, reads, seconds in zip(
         solved.history.objective * problem.objective_scale,
@@ -396,9 +471,10 @@ def _through_proxmin(
     if callbacks:
         raise ParameterError("solver='proxmin' takes no callbacks: use solver='block' or 'pgm'.")
     sizes = problem.factor_scale("A"), problem.factor_scale("S")
+    Y, W = problem.data()
     A, S, info = proxmin_peer.solve(
-        problem.Y.double().cpu().numpy() * problem.data_scale,
-        None if problem.W is None else problem.W.double().cpu().numpy() * problem.weight_scale,
+        Y.double().cpu().numpy() * problem.data_scale,
+        None if W is None else W.double().cpu().numpy() * problem.weight_scale,
         sweep.A.double().cpu().numpy() * sizes[0],
         sweep.S.double().cpu().numpy() * sizes[1],
         spectra=constraints.A_asked,
@@ -407,7 +483,8 @@ def _through_proxmin(
         tol=tol,
         algorithm="pgm" if problem.W is None else "adaprox",
     )
-    sweep.A, sweep.S = (torch.as_tensor(X / size).to(problem.Y) for X, size in zip((A, S), sizes, strict=True))
+    spectra, morphologies = (torch.as_tensor(X / size).to(sweep.A) for X, size in zip((A, S), sizes, strict=True))
+    sweep.factors = spectra.T, morphologies
     n = int(info["iterations"])
     history = History(("A", "S"))
     history.append(objective=sweep.evaluate(sweep.A, sweep.S) * problem.objective_scale, gradient_evaluations=(n, n), reads_of_Y=n)
@@ -457,17 +534,20 @@ def _result(
             normalization += "; by absolute values where a spectrum sums to zero"
     A, S = A / scale, S * scale[:, None]
     order = flux_order(A, S, keep=known.components)
+    A, S = A[:, order], S[order]
     Y = data[0].cpu().numpy()
     W = None if data[1] is None else data[1].cpu().numpy()
-    if W is not None or problem.W is not None:  # data that are not finite have no weight
+    if problem.W is not data[1]:  # data that are not finite have no weight
         W = np.where(np.isfinite(Y) & np.isfinite(1.0 if W is None else W), 1.0 if W is None else W, 0.0)
     provenance["noise"] = "from the weights" if data[1] is not None else "from the residuals: no weights were given"
     noise = 1.0
     if data[1] is None:
-        squares = 2 * loss(problem.tiles, sweep.A, sweep.S) * problem.objective_scale
-        noise = noise_from_residuals(squares, np.isfinite(Y).sum(), Y.shape, len(S))
-    maps, maps_error = _signed_maps(sweep, problem, known, scale, (Y, W))
-    A_error, S_error = spectra_errors(S, W, len(A)) * noise, morphology_errors(A, W, S.shape[1]) * noise
+        squares = 2 * sweep.loss(sweep.A, sweep.S) * problem.objective_scale
+        noise = noise_from_residuals(squares, Y.size if W is None else int(np.count_nonzero(W)), Y.shape, len(S))
+    maps, maps_error = _signed_maps(sweep, problem, known, scale, order, (Y, W))
+    A_error, S_error = spectra_errors(S, W, len(A)), morphology_errors(A, W, S.shape[1])
+    for errors in (A_error, S_error, maps_error):
+        errors *= noise
     for k in known.A:
         A_error[:, k] = 0.0
     for k in known.S:
@@ -478,12 +558,12 @@ def _result(
     if not isinstance(constraints.S, Identity):
         S_error[S == 0] = np.nan
     return Result(
-        spectra=A[:, order],
-        morphologies=S[order],
-        spectra_error=A_error[:, order],
-        morphologies_error=S_error[order],
-        signed_morphologies=maps[order],
-        signed_error=maps_error[order] * noise,
+        spectra=A,
+        morphologies=S,
+        spectra_error=A_error,
+        morphologies_error=S_error,
+        signed_morphologies=maps,
+        signed_error=maps_error,
         status=status,
         history=history,
         normalization=normalization,
@@ -497,22 +577,20 @@ def _signed_maps(
     problem: Problem,
     known: Known,
     scale: NDArray[np.float64],
+    order: NDArray[np.integer[Any]],
     data: tuple[NDArray[Any], NDArray[Any] | None],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least-squares maps and errors, each pixel with spectra that it did not help to determine.
 
     With the final spectra themselves, maps of pure noise are positive in the mean: the spectra have learned the noise they are fitted to.
     """
-    Y, W = data
-    maps = np.empty((len(sweep.S), Y.shape[1]))
-    errors = np.empty_like(maps)
     whole = known.in_data_unit(sweep.A, sweep.S, problem)[0].numpy() / scale
-    for pixels, spectra in zip(*leave_out_spectra(sweep), strict=True):
+    groups, sets = np.zeros(data[0].shape[1], dtype=np.int64), []
+    for g, (pixels, spectra) in enumerate(zip(*leave_out_spectra(sweep), strict=True)):
         A = known.in_data_unit(spectra, sweep.S, problem)[0].numpy() / scale
-        A = A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0))
-        n = pixels.cpu().numpy()
-        maps[:, n], errors[:, n] = least_squares_maps(Y[:, n], None if W is None else W[:, n], A)
-    return maps, errors
+        sets.append((A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0)))[:, order])
+        groups[pixels.cpu().numpy()] = g
+    return least_squares_maps(*data, np.stack(sets), groups=groups)
 
 
 def _ratio(wanted: NDArray[np.float64], found: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:

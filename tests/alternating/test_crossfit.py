@@ -15,8 +15,8 @@ def converged(Y, W=None, *, K=2, held=None, iterations=30):
     generator = torch.Generator().manual_seed(0)
     A = torch.rand(Y.shape[0], K, generator=generator, dtype=torch.float64)
     S = torch.rand(K, Y.shape[1], generator=generator, dtype=torch.float64)
-    S_block = p.block("S", NonNegative(), held)
-    state = Sweep(p.tiles, A, S_block.prox(S, 1.0), p.block("A", NonNegative()), S_block)
+    blocks = p.block("A", NonNegative()), p.block("S", NonNegative(), held)
+    state = Sweep(p.tiles(*blocks), A, blocks[1].prox(S, 1.0), *blocks)
     for _ in range(iterations):
         state.step()
     return state

@@ -1,4 +1,4 @@
-"""Tiles hand out every band once, and count."""
+"""Tiles hand out every band or pixel once, and count."""
 
 import pytest
 import torch
@@ -6,25 +6,60 @@ import torch
 from vermilion.alternating import TensorTiles
 
 
-@pytest.mark.parametrize("tile_bytes", [None, 1, 100, 10**9])
+def turned(X):
+    """The same numbers, one pixel after the other in memory."""
+    return X.T.contiguous().T
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("tile_bytes", [None, 1, 60, 10**9])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_tiles_cover_all_bands_once_in_order(tile_bytes, weighted):
-    Y = torch.arange(35.0).reshape(7, 5)
+@pytest.mark.parametrize("layout", [lambda X: X, turned], ids=["C", "F"])
+def test_tiles_cover_all_rows_once_in_order(axis, tile_bytes, weighted, layout):
+    Y = layout(torch.arange(35.0).reshape(7, 5))
     W = Y + 1 if weighted else None
-    tiles = TensorTiles(Y, W, tile_bytes=tile_bytes)
+    tiles = TensorTiles(Y, W, axis=axis, tile_bytes=tile_bytes)
     seen = list(tiles)
-    assert torch.cat([torch.arange(7)[bands] for bands, _, _ in seen]).tolist() == list(range(7))
-    assert torch.equal(torch.cat([y for _, y, _ in seen]), Y)
+    along = Y if axis == 0 else Y.T
+    assert tiles.shape == tuple(along.shape)
+    assert tiles.count == len(seen)
+    assert torch.cat([torch.arange(len(along))[rows] for rows, _, _ in seen]).tolist() == list(range(len(along)))
+    assert torch.equal(torch.cat([y for _, y, _ in seen]), along)
     assert tiles.weighted is weighted
-    assert all(torch.equal(w, W[bands]) if weighted else w is None for bands, _, w in seen)
+    assert all(torch.equal(w, along[rows] + 1) if weighted else w is None for rows, _, w in seen)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("layout", [lambda X: X, turned], ids=["C", "F"])
+def test_tiles_are_views_of_the_data(axis, layout):
+    Y, W = layout(torch.arange(35.0).reshape(7, 5)), layout(torch.ones(7, 5))
+    for _, y, w in TensorTiles(Y, W, axis=axis, tile_bytes=50):
+        for whole, tile in ((Y, y), (W, w)):
+            assert tile.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+            assert 0 <= tile.data_ptr() - whole.data_ptr() < whole.numel() * whole.element_size()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_has_no_weight_is_handed_out_as_zero_where_it_may_not_be_finite(axis):
+    Y, W = torch.tensor([[1.0, torch.nan], [torch.inf, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 0.5]])
+    seen = torch.cat([y for _, y, _ in TensorTiles(Y, W, axis=axis, tile_bytes=8, hidden=True)])
+    assert seen.tolist() == [[1, 0], [0, 4]]
+    assert bool(torch.isnan(Y[0, 1]))  # the data themselves are left alone
 
 
 def test_reads_count_how_often_the_whole_of_the_data_was_handed_out():
-    tiles = TensorTiles(torch.zeros(6, 4), tile_bytes=2 * 4 * 4)  # two bands per tile
-    list(tiles)
-    next(iter(tiles))
-    assert tiles.reads == pytest.approx(1 + 1 / 3)
+    for axis, rows in ((0, 6), (1, 4)):
+        tiles = TensorTiles(torch.zeros(6, 4), axis=axis, tile_bytes=2 * 4 * (24 // rows))  # two rows per tile
+        assert tiles.reads == 0
+        list(tiles)
+        next(iter(tiles))
+        assert tiles.reads == pytest.approx(1 + 2 / rows)
 
 
-def test_one_band_larger_than_a_tile_is_handed_out_whole():
+def test_one_row_larger_than_a_tile_is_handed_out_whole():
     assert [tuple(y.shape) for _, y, _ in TensorTiles(torch.zeros(2, 1000), tile_bytes=8)] == [(1, 1000), (1, 1000)]
+
+
+def test_small_data_are_cut_too():
+    assert TensorTiles(torch.zeros(1000, 1000)).count > 8
+    assert TensorTiles(torch.zeros(10, 10)).count == 1

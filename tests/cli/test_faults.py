@@ -255,9 +255,10 @@ def interrupted(small_cube, finished, tmp_path_factory):
     endless = ("--max-iter", "1000000000", "--tol", "0")
     brief = ("--max-iter", "5", "--tol", "0", "--starts", "0")
     jobs = {
-        "int": _job("int", small_cube, folder, signal.SIGINT, *endless, "--starts", "0"),
-        "term": _job("term", small_cube, folder, signal.SIGTERM, *endless, "--starts", "0"),
-        "starts": _job("starts", small_cube, folder, signal.SIGINT, *endless),
+        # in the fit: a compiled kernel takes a while to load
+        "int": _job("int", small_cube, folder, signal.SIGINT, *endless, "--starts", "0", delay=3.0),
+        "term": _job("term", small_cube, folder, signal.SIGTERM, *endless, "--starts", "0", delay=3.0),
+        "starts": _job("starts", small_cube, folder, signal.SIGINT, *endless, delay=3.0),
         "writing": _job("writing", small_cube, folder, signal.SIGTERM, *brief, after="components.fits", delay=0.05),
     }
     for seed in range(_KILLS):

@@ -81,3 +81,145 @@ def test_the_smallest_matrices_are_reproduced(shape):
     space = weighted_subspace(Y, None, min(shape))
     torch.testing.assert_close(space.basis @ space.coordinates, Y)
     assert space.noise < 1e-7
+
+
+def projector(basis):
+    return basis @ basis.T
+
+
+# ---- bad pixels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pixels_of_which_half_is_missing_do_not_tilt_the_subspace(dtype):
+    # half of the bands of 2 % of the pixels, hidden NaN, and four dead bands: filled in, they would have spectra of their own kind
+    rng = np.random.default_rng(4)
+    A, _, Y = draw(n_bands=60, n_pixels=1500, rank=3, noise=0.05)
+    W = np.full(Y.shape, 0.05**-2)
+    bad = rng.choice(1500, size=30, replace=False)
+    W[30:, bad] = 0
+    W[[3, 4, 5, 40]] = 0
+    hidden = np.where(W > 0, Y, np.nan)
+    live = W.any(axis=1)
+    full = weighted_subspace(torch.tensor(Y[live], dtype=dtype), None, 3)
+    found = weighted_subspace(torch.tensor(hidden, dtype=dtype), torch.tensor(W, dtype=dtype), 3)
+    assert bool(torch.isfinite(found.basis).all() & torch.isfinite(found.coordinates).all())
+    one, other = (space.spectra(torch.eye(3, dtype=torch.float64)).numpy() for space in (full, found))
+    assert subspace_angles(one, other[live]).max() < 2e-3  # the noise itself turns the subspace by more
+    assert subspace_angles(one, A[live]).max() < 2e-2
+    assert bool((found.basis[~torch.tensor(live)].abs() < 1e-12).all())
+    assert bool((found.pixel_scale[torch.tensor(bad)] == 0).all())
+    assert int((found.pixel_scale == 0).sum()) == 30
+    assert found.noise == pytest.approx(1, rel=0.03)
+
+
+def test_holes_here_and_there_are_filled_by_the_subspace_itself():
+    rng = np.random.default_rng(4)
+    _, _, Y = draw(n_bands=60, n_pixels=1500, noise=0.05)
+    W = (rng.random(Y.shape) > 0.05).astype(float)
+    full = weighted_subspace(torch.tensor(Y), None, 3)
+    found = weighted_subspace(torch.tensor(np.where(W > 0, Y, 1e6)), torch.tensor(W), 3)
+    assert subspace_angles(found.spectra(torch.eye(3, dtype=torch.float64)).numpy(), full.basis.numpy()).max() < 5e-3
+    assert bool((found.pixel_scale > 0).all())
+
+
+# ---- more dimensions than the signal has
+
+
+def test_a_width_adds_dimensions_behind_the_leading_ones():
+    _, _, Y = draw()
+    narrow, wide = (weighted_subspace(torch.tensor(Y), None, 3, width=width) for width in (None, 8))
+    assert narrow.basis.shape == (30, 3)
+    assert wide.basis.shape == (30, 8)
+    assert wide.coordinates.shape == (8, 120)
+    np.testing.assert_allclose(wide.basis.T @ wide.basis, np.eye(8), atol=1e-12)
+    sizes = torch.linalg.vector_norm(wide.coordinates, dim=1)
+    assert bool((sizes[1:] <= sizes[:-1] * (1 + 1e-12)).all())
+    torch.testing.assert_close(projector(wide.leading(3).basis), projector(narrow.basis), rtol=0, atol=1e-6)
+    assert wide.noise == pytest.approx(narrow.noise, rel=1e-3)  # of what the signal's dimensions leave over
+
+
+def test_leading_dimensions_are_the_first_and_all_else_stays():
+    _, _, Y = draw()
+    space = weighted_subspace(torch.tensor(Y), None, 3, width=8)
+    first = space.leading(2)
+    assert torch.equal(first.basis, space.basis[:, :2])
+    assert torch.equal(first.coordinates, space.coordinates[:2])
+    assert (first.noise, first.squares) == (space.noise, space.squares)
+    assert first.band_scale is space.band_scale
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_spectra_asked_for_lie_within_the_subspace(weighted):
+    rng = np.random.default_rng(5)
+    A, _, Y = draw(n_bands=60, n_pixels=400)
+    W = rng.uniform(0.5, 2, (60, 1)) * rng.uniform(0.5, 2, (1, 400)) if weighted else None
+    asked = torch.tensor(rng.normal(size=(60, 2)) * [1e-6, 1e6])
+    space = weighted_subspace(torch.tensor(Y), None if W is None else torch.tensor(W), 3, width=13, within=asked)
+    np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(space.basis.shape[1]), atol=1e-12)
+    white = space.band_scale[:, None] * asked
+    left = white - projector(space.basis) @ white
+    assert bool((torch.linalg.vector_norm(left, dim=0) < 1e-9 * torch.linalg.vector_norm(white, dim=0)).all())
+    # and the signal too
+    signal = space.band_scale[:, None] * torch.tensor(A)
+    assert float((signal - projector(space.basis) @ signal).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_pixels_that_stand_out_from_the_rest_are_within_the_subspace_where_it_is_asked_for(weighted):
+    # a line in one pixel, too faint beside 4000 pixels of noise for a leading dimension
+    rng = np.random.default_rng(7)
+    _, _, Y = draw(n_bands=60, n_pixels=4000, noise=1.0)
+    line = np.zeros(60)
+    line[20:22] = 12
+    Y[:, 77] += line
+    W = rng.uniform(0.9, 1.1, (60, 1)) * rng.uniform(0.9, 1.1, (1, 4000)) if weighted else None
+    without, space = (weighted_subspace(torch.tensor(Y), None if W is None else torch.tensor(W), 3, width=8, extremes=n) for n in (0, 4))
+    assert space.basis.shape == (60, 12)
+    assert space.coordinates.shape == (12, 4000)
+    np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(12), atol=1e-12)
+    torch.testing.assert_close(space.basis[:, :8], without.basis)
+    white = (space.band_scale[:, None] * torch.tensor(Y) * space.pixel_scale)[:, 77]
+    lost = [float((white - projector(s.basis) @ white).norm() / white.norm()) for s in (without, space)]
+    assert lost[0] > 0.2
+    assert lost[1] < 1e-10
+    torch.testing.assert_close(space.coordinates, space.basis.T @ (space.band_scale[:, None] * torch.tensor(Y) * space.pixel_scale))
+
+
+def test_there_are_no_more_extreme_pixels_than_dimensions_are_left():
+    _, _, Y = draw(n_bands=10, n_pixels=40)
+    space = weighted_subspace(torch.tensor(Y), None, 3, width=8, extremes=6)
+    assert space.basis.shape == (10, 10)
+    np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(10), atol=1e-10)
+
+
+def test_spectra_asked_for_that_are_zero_or_the_same_do_no_harm():
+    _, _, Y = draw()
+    one = torch.rand(30, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    space = weighted_subspace(torch.tensor(Y), None, 3, width=8, within=torch.cat([one, 2 * one, 0 * one], dim=1))
+    assert bool(torch.isfinite(space.basis).all() & torch.isfinite(space.coordinates).all())
+    np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(space.basis.shape[1]), atol=1e-10)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_coordinates_are_those_of_the_whitened_data(weighted):
+    rng = np.random.default_rng(6)
+    _, _, Y = draw(n_bands=40, n_pixels=200)
+    W = torch.tensor(rng.uniform(0.5, 2, (40, 200))) if weighted else None
+    space = weighted_subspace(torch.tensor(Y), W, 3, width=9)
+    white = space.band_scale[:, None] * torch.tensor(Y) * space.pixel_scale
+    torch.testing.assert_close(space.coordinates, space.basis.T @ white)
+    assert space.squares == pytest.approx(float(white.square().sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6, 1), (4, 30)])
+def test_a_width_beyond_the_data_is_cut(shape):
+    Y = torch.tensor(np.random.default_rng(0).normal(size=shape))
+    space = weighted_subspace(Y, None, 1, width=20)
+    assert space.basis.shape[1] == min(shape)
+    torch.testing.assert_close(space.basis @ space.coordinates, Y)
+
+
+def test_the_noise_is_estimated_only_where_it_is_asked_for():
+    _, _, Y = draw()
+    assert np.isnan(weighted_subspace(torch.tensor(Y), None, 3, noise=False).noise)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from .normal import spectra_equations
-from .quadratic import Block
+from .batch import Batch
+from .sketch import Sketch
 from .sweep import Sweep
 
 __all__ = ["leave_out_spectra"]
@@ -36,31 +38,31 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
         Pixel indices.
     spectra : list of Tensor, shape (B, K)
     """
-    n_pixels = sweep.tiles.shape[1]
+    n_pixels = sweep.S.shape[1]
     order = torch.randperm(n_pixels, generator=torch.Generator().manual_seed(seed)).to(sweep.S.device)
     groups = [group.sort().values for group in order.tensor_split(min(folds, n_pixels))]
-    whole = spectra_equations(sweep.tiles, sweep.S).diagonal().sum(dim=1)
-    spectra = []
-    for group in groups:
-        others = torch.ones(n_pixels, dtype=torch.bool, device=group.device)
-        others[group] = False
-        if not bool(others.any()):
-            spectra.append(sweep.A)
-            continue
-        part = Sweep(sweep.tiles, sweep.A, sweep.S * others, sweep.spectra, _held_at_zero(sweep.morphologies, group), sweep.steps)
-        known = spectra_equations(part.tiles, part.S).diagonal().sum(dim=1) >= 0.5 * whole
-        for _ in range(iterations):
-            part.step()
-        spectra.append(torch.where(known, part.A, sweep.A))
-    return groups, spectra
+    if len(groups) == 1:
+        return groups, [sweep.A]
+    out = torch.zeros(len(groups), 1, n_pixels, dtype=torch.bool, device=sweep.S.device)
+    for g, group in enumerate(groups):
+        out[g, 0, group] = True
+    S = sweep.S * ~out
+    held = replace(sweep.morphologies, frozen=out)
+    batch = Batch(sweep.tiles, sweep.A.expand(len(groups), *sweep.A.shape), S, sweep.spectra, held, sweep.inner)
+    whole = _known(sweep, sweep.S)
+    known = torch.stack([_known(sweep, s) >= 0.5 * whole for s in S])
+    for _ in range(iterations):
+        batch.step()
+    return groups, list(torch.where(known[:, None, :], batch.A, sweep.A))
 
 
-def _held_at_zero(block: Block, pixels: Tensor) -> Block:
-    """The same constraint with nothing in some pixels: they tell the spectra nothing, and operators still see all pixels."""
-
-    def apply(X: Tensor, step: Tensor | float) -> Tensor:
-        out = block.prox(X, step).clone()
-        out[:, pixels] = 0
-        return out
-
-    return Block(apply, block.penalty, block.separable)
+def _known(sweep: Sweep, S: Tensor) -> Tensor:
+    """How much the data tell of each spectrum, for given morphologies: the summed diagonals of its systems, shape (K,)."""
+    if isinstance(sweep.tiles, Sketch) or not sweep.tiles.weighted:
+        return S.square().sum(dim=1)
+    squares = S.square().to(sweep.tiles.dtype)
+    total = S.new_zeros(len(S))
+    for rows, _, w in sweep.tiles:
+        assert w is not None
+        total += (squares @ w.sum(dim=0) if sweep.tiles.axis == 0 else (squares[:, rows] * w.sum(dim=1)).sum(dim=1)).double()
+    return total

@@ -1,60 +1,96 @@
-"""Where the data lie: band tiles of Y and W, one at a time, with the reads counted."""
+"""Where the data lie: tiles of Y and W along one of their axes, one at a time, with the reads counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 __all__ = ["TensorTiles", "TileSource"]
 
 
 class TileSource(Protocol):
-    """Anything that hands out the data in tiles of bands: memory, a file, another process.
+    """Anything that hands out the data in tiles: memory, a file, another process.
 
     Attributes
     ----------
+    axis : {0, 1}
+        The axis that is cut: 0, tiles of bands, or 1, tiles of pixels.
     shape : tuple of int
-        (B, N).
+        Of all the data along the axis that is cut, and along the other.
+    dtype : torch.dtype
+    device : torch.device
     weighted : bool
         False: every weight is 1 and tiles carry None.
+    gain, weight_gain : float
+        What tiles of Y and W are multiplied by to be of order one.
     reads : float
         How often all of Y was read so far.
+    count : int
+        Number of tiles.
     """
 
+    axis: Literal[0, 1]
     shape: tuple[int, int]
+    dtype: torch.dtype
+    device: torch.device
     weighted: bool
+    gain: float
+    weight_gain: float
     reads: float
+    count: int
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Yield (bands, Y[bands], W[bands]) over all bands once."""
+        """Yield (rows, Y[rows], W[rows]) once over all rows, where rows run along `axis`."""
         ...
 
 
 class TensorTiles:
-    """Tiles of tensors that lie in the memory of one device.
+    """Tiles of tensors that lie in the memory of one device; views, never copies.
 
     Parameters
     ----------
     Y : Tensor, shape (B, N)
-        Finite everywhere.
+        In any layout; finite where the weight is not 0.
     W : Tensor, shape (B, N), optional
         Inverse variances >= 0; None: all 1.
+    axis : {0, 1}
+        Tiles of bands or of pixels.
+    gain, weight_gain : float
     tile_bytes : int
         About the size of one tile: small enough for the cache on a CPU, large enough to fill a GPU.
+    hidden : bool
+        There may be values that are not finite where the weight is 0; they are handed out as 0.
     """
 
-    def __init__(self, Y: Tensor, W: Tensor | None = None, *, tile_bytes: int | None = None) -> None:
-        self.Y, self.W = Y, W
-        self.shape = (int(Y.shape[0]), int(Y.shape[1]))
-        self.weighted = W is not None
+    def __init__(
+        self,
+        Y: Tensor,
+        W: Tensor | None = None,
+        *,
+        axis: Literal[0, 1] = 0,
+        gain: float = 1.0,
+        weight_gain: float = 1.0,
+        tile_bytes: int | None = None,
+        hidden: bool = False,
+    ) -> None:
+        self.Y, self.W, self.axis, self.gain, self.weight_gain, self.hidden = Y, W, axis, gain, weight_gain, hidden
+        self.dtype, self.device, self.weighted = Y.dtype, Y.device, W is not None
+        self.shape = (int(Y.shape[axis]), int(Y.shape[1 - axis]))
         self.reads = 0.0
-        size = tile_bytes or (2 << 20 if Y.device.type == "cpu" else 256 << 20)
-        self.bands = max(1, min(self.shape[0], size // max(1, self.shape[1] * Y.element_size())))
+        # a small problem is cut too, so that the memory beside the data stays small
+        size = tile_bytes or (min(1 << 20, max(1 << 16, Y.numel() * Y.element_size() // 16)) if Y.device.type == "cpu" else 256 << 20)
+        self.rows = max(1, min(self.shape[0], size // max(1, self.shape[1] * Y.element_size())))
+        self.count = -(-self.shape[0] // self.rows)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        for start in range(0, self.shape[0], self.bands):
-            tile = slice(start, min(start + self.bands, self.shape[0]))
+        Y, W = (self.Y, self.W) if self.axis == 0 else (self.Y.T, None if self.W is None else self.W.T)
+        for start in range(0, self.shape[0], self.rows):
+            tile = slice(start, min(start + self.rows, self.shape[0]))
             self.reads += (tile.stop - tile.start) / self.shape[0]
-            yield tile, self.Y[tile], None if self.W is None else self.W[tile]
+            y, w = Y[tile], None if W is None else W[tile]
+            if self.hidden and w is not None:
+                y = torch.where(w > 0, y, 0)
+            yield tile, y, w

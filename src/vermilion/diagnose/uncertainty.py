@@ -14,7 +14,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def _tiles(n: int, size: int) -> Iterator[slice]:
-    step = max(1, (1 << 22) // max(1, size))
+    step = max(1, (1 << 17) // max(1, size))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
@@ -37,12 +37,16 @@ def _inverses(systems: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse_size = np.where(size > 0, 1 / size, 0)
     scaled = systems * inverse_size[:, :, None] * inverse_size[:, None, :]
-    values, vectors = np.linalg.eigh(scaled)
-    singular = values[:, 0] < 1e-10
-    values = np.where(singular[:, None], 1.0, values)
-    inverses = np.einsum("mik,mk,mjk->mij", vectors, 1 / values, vectors) * inverse_size[:, :, None] * inverse_size[:, None, :]
+    try:
+        inverses = np.linalg.inv(scaled)
+        singular = ~(np.einsum("mkk->m", np.abs(inverses)) < 1e10)
+    except np.linalg.LinAlgError:  # one of them is singular to the last digit
+        values, vectors = np.linalg.eigh(scaled)
+        singular = values[:, 0] < 1e-10
+        inverses = np.einsum("mik,mk,mjk->mij", vectors, 1 / np.where(singular[:, None], 1.0, values), vectors)
+    inverses = inverses * inverse_size[:, :, None] * inverse_size[:, None, :]
     inverses[singular] = np.nan
-    return inverses
+    return np.asarray(inverses, dtype=np.float64)
 
 
 def _errors(design: Array, W: Array | None, n_columns: int) -> NDArray[np.float64]:
@@ -90,7 +94,9 @@ def spectra_errors(S: Array, W: Array | None, n_bands: int) -> NDArray[np.float6
     return _errors(np.asarray(S, dtype=np.float64).T, None if W is None else W.T, n_bands).T
 
 
-def least_squares_maps(Y: Array, W: Array | None, A: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def least_squares_maps(
+    Y: Array, W: Array | None, A: Array, *, groups: NDArray[np.integer[Any]] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Signed maps ``(Aᵀ W_n A)⁻¹ Aᵀ W_n y_n`` per pixel, and their 1-sigma errors.
 
     Positive maps of blank sky add up to a source; these do not.
@@ -100,22 +106,28 @@ def least_squares_maps(Y: Array, W: Array | None, A: Array) -> tuple[NDArray[np.
     Y : ndarray, shape (B, N)
         Entries of weight 0 may be NaN.
     W : ndarray, shape (B, N), or None
-    A : ndarray, shape (B, K)
+    A : ndarray, shape (B, K), or (G, B, K) with `groups`
+    groups : ndarray of int, shape (N,), optional
+        Which of G sets of spectra a pixel is seen with.
 
     Returns
     -------
     maps, errors : ndarray, shape (K, N)
     """
     A = np.asarray(A, dtype=np.float64)
-    maps, errors = np.empty((A.shape[1], Y.shape[1])), np.empty((A.shape[1], Y.shape[1]))
-    for columns in _tiles(Y.shape[1], len(A)):
-        inverses = _inverses(_systems(A, W, columns))
-        y = Y[:, columns].astype(np.float64)
-        if W is not None:
-            w = W[:, columns]
-            y = np.where(w > 0, y, 0) * w
-        maps[:, columns] = np.einsum("mij,jm->im", np.broadcast_to(inverses, (y.shape[1], *inverses.shape[1:])), A.T @ y)
-        errors[:, columns] = np.sqrt(np.einsum("mkk->km", inverses))
+    A = A if A.ndim == 3 else A[None]
+    groups = np.zeros(Y.shape[1], dtype=np.int64) if groups is None else groups
+    maps, errors = np.empty((A.shape[2], Y.shape[1])), np.empty((A.shape[2], Y.shape[1]))
+    for columns in _tiles(Y.shape[1], A.shape[1]):
+        y, w = Y[:, columns].astype(np.float64), None if W is None else W[:, columns]
+        y = y if w is None else np.where(w > 0, y, 0) * w
+        for g in np.unique(groups[columns]):
+            which = np.flatnonzero(groups[columns] == g)
+            inverses = _inverses(_systems(A[g], None if w is None else w[:, which], slice(None)))
+            onto = A[g].T @ y[:, which]
+            place = columns.start + which
+            maps[:, place] = np.einsum("mij,jm->im", np.broadcast_to(inverses, (len(which), *inverses.shape[1:])), onto)
+            errors[:, place] = np.sqrt(np.einsum("mkk->km", inverses))
     return maps, errors
 
 

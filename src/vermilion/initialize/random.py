@@ -26,7 +26,7 @@ def random_start(Y: Tensor, W: Tensor | None, n_components: int, *, seed: int = 
     A : Tensor, shape (B, K)
     S : Tensor, shape (K, N)
     """
-    size = Y.abs() if W is None else Y.abs() * (W > 0)
+    size = Y.abs() if W is None else torch.where(W > 0, Y, 0).abs()
     count = Y.numel() if W is None else max(1, int((W > 0).sum()))
     scale = (float(size.sum(dtype=torch.float64)) / count / n_components) ** 0.5
     generator = torch.Generator().manual_seed(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ def spa(
     neighbors: int = 3,
     faint: float = 100.0,
     seed: int = 0,
+    space: Subspace | None = None,
 ) -> Tensor:
     """Spectra (B, K) of the most extreme pixels, by successive projection in the weighted K-dimensional subspace.
 
@@ -41,6 +44,8 @@ def spa(
     faint : float
         Signal-to-noise in the subspace below which a pixel is shrunk.
     seed : int
+    space : Subspace, optional
+        Where to look, if it is known already: of the dimension of all components, known and new.
 
     Returns
     -------
@@ -53,7 +58,8 @@ def spa(
     """
     n_known = 0 if known is None else known.shape[1]
     rank = min(n_components + n_known, *Y.shape)
-    space = weighted_subspace(Y, W, rank, seed=seed)
+    space = weighted_subspace(Y, W, rank, seed=seed) if space is None else space
+    space = replace(space, coordinates=space.coordinates.double())
     points = _directions(space, faint)
     residual = points.clone()
     if known is not None:
@@ -82,10 +88,11 @@ def _directions(space: Subspace, faint: float) -> Tensor:
     mean = space.coordinates.sum(dim=1)
     axis = mean / torch.linalg.vector_norm(mean).clamp_min(torch.finfo(mean.dtype).tiny)
     brightness = axis @ space.coordinates
-    floor = faint * len(mean) ** 0.5 * space.noise
-    if floor <= 0:  # noiseless data: every pixel that is not zero counts in full
-        floor = 1e-6 * float(brightness.abs().max())
-    return space.coordinates / brightness.clamp(min=max(floor, torch.finfo(mean.dtype).tiny))
+    # noiseless data: every pixel that is not zero counts in full
+    floor = max(faint * len(mean) ** 0.5 * space.noise, 1e-6 * float(brightness.abs().max()))
+    # signed data: what is orthogonal to the mean pixel is not infinitely pure
+    norms = torch.linalg.vector_norm(space.coordinates, dim=0)
+    return space.coordinates / torch.maximum(brightness, 0.01 * norms).clamp(min=max(floor, torch.finfo(mean.dtype).tiny))
 
 
 def _project_out(points: Tensor, basis: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +16,36 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
-    """`kernel` compiled by numba at its first call, or None where numba is not installed or does not work."""
+    """`kernel` compiled by numba at its first call, or None where numba is not installed, does not work or is not wanted.
+
+    The environment variable VERMILION_NUMBA=0 does without.
+    """
+    if os.environ.get("VERMILION_NUMBA", "1") == "0":
+        return None
     try:
         from numba import njit
     except ImportError as error:
         logger.debug("numba is not used: %s", error)
         return None
     try:
-        return njit(cache=True, nogil=True)(kernel)
+        return _Cached(njit(cache=True, nogil=True)(kernel), njit(nogil=True)(kernel))
     except RuntimeError:  # no folder to keep the machine code in may be written
         return njit(nogil=True)(kernel)
+
+
+class _Cached:
+    """A compiled function whose machine code is kept in a folder, for as long as that can be read and written."""
+
+    def __init__(self, kept: Callable[..., Any], fresh: Callable[..., Any]) -> None:
+        self.function, self.fresh = kept, fresh
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.function(*arguments)
+        except OSError as error:
+            logger.debug("machine code cannot be kept: %s", error)
+            self.function = self.fresh
+            return self.function(*arguments)
 
 
 def clip_outward(images: Any, neighbors: Any, weights: Any) -> None:

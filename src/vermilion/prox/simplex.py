@@ -16,7 +16,7 @@ __all__ = ["Simplex", "UnitSum"]
 class Simplex(Prox):
     """Projection on non-negative entries that sum to `total` along `dim`.
 
-    Solves ``argmin_y |y - x|^2  s.t.  y >= 0, sum_dim(y) = total`` exactly, by sorting.
+    Solves ``argmin_y |y - x|^2  s.t.  y >= 0, sum_dim(y) = total`` exactly, by Newton's method on its dual.
 
     Parameters
     ----------
@@ -57,11 +57,7 @@ class Simplex(Prox):
         # float64, shifted so that the largest entry is 0: the sum stays right for large entries and for millions of them
         z = x.to(torch.float64).movedim(self.dim, -1)
         z = z - z.amax(-1, keepdim=True)
-        excess = z.sort(dim=-1, descending=True).values
-        rank = torch.arange(1, z.shape[-1] + 1, device=x.device)
-        threshold = (excess.cumsum(-1) - self.total) / rank
-        n_positive = (excess > threshold).sum(-1, keepdim=True).clamp(min=1)
-        y = (z - threshold.gather(-1, n_positive - 1)).clamp(min=0)
+        y = (z - _threshold(z, self.total)).clamp(min=0)
         return y.movedim(-1, self.dim).to(x.dtype)
 
     def penalty(self, x: Tensor) -> Tensor:
@@ -69,6 +65,23 @@ class Simplex(Prox):
         sums = x.sum(self.dim, dtype=torch.float64)
         slack = self.total * tolerance(x.dtype)
         return indicator((x >= -slack).all() & ((sums - self.total).abs() <= slack).all())
+
+
+def _threshold(z: Tensor, total: float) -> Tensor:
+    """The t with ``sum max(z - t, 0) = total`` along the last axis, for z whose largest entry is 0; shape (..., 1).
+
+    Newton's method on a convex, piecewise linear function: from the left it climbs to the root in a few steps, and stays once the entries
+    above t are the same as before.
+    """
+    t = ((z.sum(-1, keepdim=True) - total) / z.shape[-1]).clamp(min=-total)
+    for _ in range(z.shape[-1] + 1):
+        above = z > t
+        new = (torch.where(above, z, 0).sum(-1, keepdim=True) - total) / above.sum(-1, keepdim=True)
+        climbs = new > t
+        t = torch.where(climbs, new, t)
+        if not bool(climbs.any()):
+            break
+    return t
 
 
 class UnitSum(Prox):

@@ -1,0 +1,150 @@
+"""A start from compressed data."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .problem import Problem
+from .quadratic import Block
+from .sketch import Sketch
+from .sweep import Sweep
+
+__all__ = ["EXTREMES", "OVERSAMPLING", "solve_compressed", "worth_compressing"]
+
+OVERSAMPLING = 10
+"""Dimensions kept beyond the number of components."""
+
+EXTREMES = 6
+"""Pixels whose directions are kept beside them."""
+
+
+def worth_compressing(problem: Problem, blocks: tuple[Block, Block], n_components: int) -> bool:
+    """Compressed data are much smaller than the data, and stand for the same problem.
+
+    With weights they are made white with one weight per band times one per pixel, which only constraints survive that bound every entry on
+    its own.
+    """
+    columns = 2 * n_components + OVERSAMPLING
+    if min(problem.Y.shape) < 3 * columns or problem.Y.numel() < 200_000:
+        return False
+    return problem.W is None or all(block.floor is not None and not block.held for block in blocks)
+
+
+def solve_compressed(
+    start: Sweep,
+    problem: Problem,
+    basis: Tensor,
+    coordinates: Tensor,
+    band_scale: Tensor,
+    pixel_scale: Tensor,
+    squares: float,
+    *,
+    max_iter: int = 500,
+    tol: float = 1e-5,
+    patience: int = 3,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Spectra and morphologies that solve the problem for compressed data.
+
+    Parameters
+    ----------
+    start : Sweep
+        Where to begin.
+    problem : Problem
+    basis : Tensor, shape (B, r)
+        Orthonormal columns.
+    coordinates : Tensor, shape (r, N)
+        basisᵀ times the whitened data.
+    band_scale, pixel_scale : Tensor, shapes (B,) and (N,)
+        Whitened = band_scale · Y · pixel_scale; all 1 without weights.
+    squares : float
+        Of all whitened data.
+    max_iter : int
+    tol : float
+        Stop when the objective falls by less than this part of itself per iteration, `patience` times running.
+    patience : int
+
+    Returns
+    -------
+    A : Tensor, shape (B, K)
+    S : Tensor, shape (K, N)
+    told : dict
+        columns, iterations, objective (in the data's unit), seconds.
+
+    References
+    ----------
+    Tepper & Sapiro 2016, IEEE Trans. Signal Process. 64, 2269 (compressed NMF); Erichson et al. 2018, Pattern Recognit. Lett. 104, 1.
+    """
+    begun = time.perf_counter()
+    gain = problem.gain * problem.weight_gain**0.5
+    u, v = band_scale * problem.weight_gain**0.5, pixel_scale
+    V = coordinates
+    if 32 * V.numel() <= problem.Y.numel():
+        V = V.double()  # spares a copy of every piece in every iteration
+    sketch = Sketch(basis, V, squares * gain**2, gain)
+    A, S = start.A, start.S
+    if problem.W is not None:
+        A, S = A * u[:, None], S * v
+    sweep = Sweep(sketch, A, S, *start.blocks)
+    first = sweep.objective
+    coarse = 0
+    if (some := _telling_pixels(V, S)) is not None and start.morphologies.cut is not None:
+        part = Sweep(
+            Sketch(basis, V[:, some].double(), float(V[:, some].double().square().sum()) * gain**2, gain),
+            A,
+            S[:, some],
+            start.spectra,
+            start.blocks[1].part(some),
+        )
+        coarse = _run(part, max_iter, 10 * tol, patience)
+        sweep = Sweep(sketch, part.A, S, *start.blocks)
+        sweep = Sweep(sketch, part.A, sweep.solve_morphologies(part.A, S, steps=20, tol=1e-3), *start.blocks)
+    iterations = _run(sweep, max_iter, tol, patience)
+    A, S = sweep.A, sweep.S
+    if problem.W is not None:
+        A, S = A * _inverse(u)[:, None], S * _inverse(v)
+    return (
+        A,
+        S,
+        {
+            "columns": basis.shape[1],
+            "iterations": iterations,
+            "coarse_iterations": coarse,
+            "objective_start": first,
+            "objective": sweep.objective,
+            "seconds": time.perf_counter() - begun,
+        },
+    )
+
+
+def _run(sweep: Sweep, max_iter: int, tol: float, patience: int) -> int:
+    """Iterate until the objective hardly falls any more."""
+    small = iterations = 0
+    while small < patience and iterations < max_iter:
+        before = sweep.objective
+        sweep.step()
+        iterations += 1
+        small = small + 1 if 0 <= before - sweep.objective < tol * abs(before) else 0
+    return iterations
+
+
+def _telling_pixels(V: Tensor, S: Tensor, *, enough: int = 2048, extremes: int = 16) -> Tensor | None:
+    """Some thousand pixels that stand for all: every so many-th, and the extreme ones of every dimension and every component.
+
+    A source of a few pixels would be missed by the first, and its component lost. None where there are not many more pixels than that.
+    """
+    n_pixels = V.shape[1]
+    stride = n_pixels // enough
+    if stride < 3:
+        return None
+    chosen = [torch.arange(0, n_pixels, stride, device=V.device)]
+    for rows in (V.abs(), S.abs()):
+        chosen.append(rows.topk(extremes, dim=1).indices.flatten())
+    return torch.unique(torch.cat(chosen))
+
+
+def _inverse(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.inf).reciprocal()
