@@ -45,7 +45,7 @@ def solve_compressed(
     *,
     max_iter: int = 500,
     tol: float = 1e-5,
-    patience: int = 3,
+    patience: int = 2,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Spectra and morphologies that solve the problem for compressed data.
 

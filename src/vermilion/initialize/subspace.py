@@ -53,13 +53,12 @@ _ENOUGH = 0.75
 
 
 class _Whitened:
-    """``√u Y √v`` with W ≈ u vᵀ and what is missing taken from a low-rank model, in tiles: never formed as a whole."""
+    """``√u Y √v`` with W ≈ u vᵀ and what is missing taken from a low-rank model; without weights no copy is made."""
 
     def __init__(self, Y: Tensor, W: Tensor | None, *, tile_values: int = 1 << 18) -> None:
         self.Y, self.W = Y, W
         n_bands, n_pixels = Y.shape
         self.bands = max(1, tile_values // max(1, n_pixels))
-        self.model: tuple[Tensor, Tensor] | None = None  # whitened data ≈ left @ right where they are missing
         self.holes = False
         self.squares = Y.new_zeros(n_pixels, dtype=torch.float64)
         u, v = Y.new_ones(n_bands, dtype=torch.float64), Y.new_ones(n_pixels, dtype=torch.float64)
@@ -80,21 +79,27 @@ class _Whitened:
             v = v / v.sum().clamp_min(torch.finfo(v.dtype).tiny) * int(enough.sum())
             self.holes = bool((seen < n_pixels).any())
         self.u, self.v = u.sqrt(), v.sqrt()
+        self.X = Y if W is None else torch.empty(Y.shape, dtype=Y.dtype, device=Y.device)
+        if W is not None:
+            left, right = self.u.to(Y)[:, None], self.v.to(Y)
+            for tile in self._slices():
+                x = torch.mul(Y[tile], left[tile], out=self.X[tile]).mul_(right)
+                if self.holes:
+                    x.copy_(torch.where(W[tile] > 0, x, 0))
 
     def _slices(self) -> Iterator[slice]:
         return (slice(start, start + self.bands) for start in range(0, len(self.Y), self.bands))
 
     def tiles(self) -> Iterator[tuple[slice, Tensor]]:
         """Tiles of whitened data, in their own type."""
-        u, v = self.u.to(self.Y), self.v.to(self.Y)
-        for tile in self._slices():
-            x = self.Y[tile]
-            if self.W is not None:
-                x = (x * u[tile, None]).mul_(v)
-                if self.holes:
-                    filled = x.new_zeros(()) if self.model is None else self.model[0][tile] @ self.model[1]
-                    x = torch.where(self.W[tile] > 0, x, filled)
-            yield tile, x
+        return ((tile, self.X[tile]) for tile in self._slices())
+
+    def fill(self, left: Tensor, right: Tensor) -> None:
+        """Replace what is missing by left (B, r) @ right (r, N)."""
+        assert self.W is not None
+        left, right = left.to(self.X), right.to(self.X)
+        for tile, x in self.tiles():
+            x.copy_(torch.where(self.W[tile] > 0, x, left[tile] @ right))
 
     def times(self, right: Tensor) -> Tensor:
         """X @ right, shape (B, r), float64."""
@@ -108,16 +113,12 @@ class _Whitened:
         self.squares = torch.zeros_like(self.v)
         for tile, x in self.tiles():
             out.addmm_(left[tile].T, x)
-            self.squares += torch.linalg.vecdot(x, x, dim=0)
+            self.squares += x.square().sum(dim=0)
         return out
 
     def pixels(self, which: Tensor) -> Tensor:
         """Whitened spectra of a few pixels, (B, J), float64."""
-        x = self.u[:, None] * self.Y[:, which].double() * self.v[which]
-        if self.W is not None and self.holes:
-            filled = x.new_zeros(()) if self.model is None else (self.model[0] @ self.model[1][:, which]).double()
-            x = torch.where(self.W[:, which] > 0, x, filled)
-        return x
+        return self.X[:, which].double()
 
     def squares_outside(self, basis: Tensor, coordinates: Tensor) -> float:
         """Of the residual beside the subspace, without the cancellation of a difference of squares."""
@@ -194,7 +195,7 @@ def weighted_subspace(
         turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
         basis, coordinates = basis @ turn, _multiply_(turn.T, coordinates)
         if fill < fills:
-            X.model = basis[:, :rank].to(Y), coordinates[:rank].to(Y)
+            X.fill(basis[:, :rank], coordinates[:rank])
             sketch = _orthonormal_rows_(coordinates[:columns].clone()).T
     sign = torch.where(coordinates.sum(dim=1) < 0, -1.0, 1.0).double()
     basis, coordinates = basis * sign, coordinates.mul_(sign[:, None])
