@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .batch import Batch
 from .sketch import Sketch
 from .sweep import Sweep
 
@@ -43,17 +42,18 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
     groups = [group.sort().values for group in order.tensor_split(min(folds, n_pixels))]
     if len(groups) == 1:
         return groups, [sweep.A]
-    out = torch.zeros(len(groups), 1, n_pixels, dtype=torch.bool, device=sweep.S.device)
-    for g, group in enumerate(groups):
-        out[g, 0, group] = True
-    S = sweep.S * ~out
-    held = replace(sweep.morphologies, frozen=out)
-    batch = Batch(sweep.tiles, sweep.A.expand(len(groups), *sweep.A.shape), S, sweep.spectra, held, sweep.inner)
     whole = _known(sweep, sweep.S)
-    known = torch.stack([_known(sweep, s) >= 0.5 * whole for s in S])
-    for _ in range(iterations):
-        batch.step()
-    return groups, list(torch.where(known[:, None, :], batch.A, sweep.A))
+    spectra = []
+    for group in groups:  # one after the other: together they would need several times the memory of the fit
+        out = torch.zeros(n_pixels, dtype=torch.bool, device=group.device)
+        out[group] = True
+        S = sweep.S * ~out
+        part = Sweep(sweep.tiles, sweep.A, S, sweep.spectra, replace(sweep.morphologies, frozen=out), sweep.inner)
+        known = _known(sweep, S) >= 0.5 * whole
+        for _ in range(iterations):
+            part.step()
+        spectra.append(torch.where(known, part.A, sweep.A))
+    return groups, spectra
 
 
 def _known(sweep: Sweep, S: Tensor) -> Tensor:
