@@ -172,9 +172,17 @@ def factorize(
         "morphologies": repr(constraints.S_asked),
         "device": where.type,
         "objective_start": begin,
-        "compression": compressed,
+        "compression": None if compressed is None else _compression(compressed, problem, begin, history),
     }
     return _result(sweep, problem, constraints, known, status, history, provenance, (Y, W))
+
+
+def _compression(told: dict[str, Any], problem: Problem, begin: float, history: History) -> dict[str, Any]:
+    """What compressed data did: objectives in the data's unit, whether the solution was kept, and its bias after one exact iteration."""
+    units = {name: told[name] * problem.objective_scale for name in ("objective_start", "objective")}
+    first = float(history.objective[0]) if len(history) else begin
+    kept = len(history) > 0 and first < begin
+    return told | units | {"kept": kept, "bias": units["objective"] / first - 1 if kept and first > 0 else None}
 
 
 SOLVERS = ("auto", "block", "palm", "pgm", "adaprox", "admm", "proxmin")
