@@ -59,7 +59,8 @@ def test_data_of_a_usual_size_and_the_right_type_are_not_copied(dtype, layout, h
         assert weights is None or p.W.data_ptr() == W.data_ptr()
         assert p.hidden is hidden
         assert p.gain == 1 / p.data_scale
-        assert math.frexp(p.gain)[0] == math.frexp(p.weight_gain)[0] == 0.5  # powers of two
+        if dtype == torch.float32:
+            assert math.frexp(p.gain)[0] == math.frexp(p.weight_gain)[0] == 0.5  # powers of two
         tile = next(iter(p.tiles()))[1]
         assert hidden or tile.untyped_storage().data_ptr() == Y.untyped_storage().data_ptr()
         assert p.rms == pytest.approx(float(torch.where(W > 0, Y, 0).double().square().sum() / (W > 0).sum()) ** 0.5 if hidden else p.rms)
@@ -67,8 +68,8 @@ def test_data_of_a_usual_size_and_the_right_type_are_not_copied(dtype, layout, h
 
 @pytest.mark.parametrize(("scale", "why"), [(1e-14, "small"), (1e14, "large"), (1.0, "type")])
 def test_data_of_an_unusual_size_or_another_type_are_copied_and_scaled(scale, why):
-    Y = torch.tensor(scale * np.random.default_rng(0).normal(size=(6, 50)))
-    p = Problem.normalized(Y, None, dtype=torch.float32 if why == "type" else torch.float64, device=CPU)
+    Y = torch.tensor(scale * np.random.default_rng(0).normal(size=(6, 50)), dtype=torch.float64 if why == "type" else torch.float32)
+    p = Problem.normalized(Y, None, dtype=torch.float32, device=CPU)
     assert p.Y.data_ptr() != Y.data_ptr()
     assert p.gain == p.weight_gain == 1
     assert 0.7 < float(p.Y.double().square().mean().sqrt()) < 1.42
