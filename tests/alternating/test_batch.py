@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vermilion.alternating import Batch, Problem, Sketch, Sweep
+from vermilion.alternating.alternation import turn
 from vermilion.prox import Identity, MaxEntropy, NonNegative, Simplex
 
 CPU = torch.device("cpu")
@@ -67,7 +68,7 @@ def test_the_objective_of_no_member_rises(problem):
         after = batch.step()
         assert bool((after <= before).all())
         before = after
-    exact = batch._loss(batch.factors)
+    exact = batch.losses(batch.factors)
     torch.testing.assert_close(before, exact, rtol=1e-9, atol=0)
 
 
@@ -99,3 +100,12 @@ def test_compressed_data_serve_a_batch_too(problem):
     for _ in range(8):
         objectives = batch.step().tolist()
         torch.testing.assert_close(objectives, [one.step().objective for one in members], rtol=1e-8, atol=0)
+
+
+def test_a_turn_is_the_product_of_correction_and_move_in_units_of_the_factor():
+    generator = torch.Generator().manual_seed(0)
+    ahead, before, after = torch.randn(3, 4, 2, 5, generator=generator, dtype=torch.float64)
+    expected = ((ahead - after) * (after - before)).sum(dim=(1, 2)) / after.square().sum(dim=(1, 2))
+    torch.testing.assert_close(turn(ahead, before, after), expected)
+    torch.testing.assert_close(turn(ahead[0], before[0], after[0]), expected[0])
+    assert float(turn(ahead[0], before[0], 0 * after[0])) == 0

@@ -9,7 +9,7 @@ import torch
 
 from vermilion import factorize, read
 from vermilion.alternating import Extrapolation, Problem, Sweep, TensorTiles
-from vermilion.alternating.sweep import inner_steps
+from vermilion.alternating.alternation import inner_steps
 from vermilion.errors import ConvergenceWarning
 from vermilion.prox import Identity, NonNegative, Simplex, Soft
 

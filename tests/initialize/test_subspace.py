@@ -223,3 +223,45 @@ def test_a_width_beyond_the_data_is_cut(shape):
 def test_the_noise_is_estimated_only_where_it_is_asked_for():
     _, _, Y = draw()
     assert np.isnan(weighted_subspace(torch.tensor(Y), None, 3, noise=False).noise)
+
+
+# ---- many pixels: the first look is at some of them
+
+
+@pytest.mark.parametrize(("noise", "angle"), [(0.01, 1e-8), (1.0, 1e-5), (3.0, 5e-3)])
+@pytest.mark.parametrize("layout", ["bands apart", "pixels apart"])
+def test_many_pixels_have_the_subspace_of_the_singular_value_decomposition(noise, angle, layout):
+    _, _, Y = draw(n_bands=40, n_pixels=7000, noise=noise)
+    space = weighted_subspace(torch.tensor(Y) if layout == "bands apart" else torch.tensor(Y.T.copy()).T, None, 3, width=6)
+    left, values, _ = np.linalg.svd(Y, full_matrices=False)
+    assert subspace_angles(space.leading(3).basis.numpy(), left[:, :3]).max() < angle
+    np.testing.assert_allclose(torch.linalg.vector_norm(space.coordinates[:3], dim=1), values[:3], rtol=1e-5)
+    assert space.noise == pytest.approx(noise, rel=0.01)
+    assert space.squares == pytest.approx(np.sum(Y**2), rel=1e-12)
+
+
+def test_a_direction_of_pixels_that_the_first_look_leaves_out_is_found():
+    # every third pixel is looked at first, and these have none of it
+    rng = np.random.default_rng(0)
+    A, S, _ = draw(n_bands=40, n_pixels=7000)
+    S[2, ::3] = 0
+    Y = A @ S + rng.normal(size=(40, 7000))
+    space = weighted_subspace(torch.tensor(Y), None, 3)
+    left = np.linalg.svd(Y, full_matrices=False)[0]
+    assert subspace_angles(space.basis.numpy(), left[:, :3]).max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_holes_among_many_pixels_are_filled(dtype):
+    rng = np.random.default_rng(1)
+    _, _, Y = draw(n_bands=40, n_pixels=7000, noise=0.05)
+    W = (rng.random(Y.shape) > 0.1).astype(float)
+    W[:, ::50], W[[3, 9]] = 0, 0
+    live = W.any(axis=1)
+    full = weighted_subspace(torch.tensor(Y[live][:, W.any(axis=0)]), None, 3)
+    found = weighted_subspace(torch.tensor(np.where(W > 0, Y, np.nan), dtype=dtype), torch.tensor(W, dtype=dtype), 3)
+    assert bool(torch.isfinite(found.coordinates).all())
+    spectra = found.spectra(torch.eye(3, dtype=torch.float64)).numpy()
+    assert subspace_angles(spectra[live], full.basis.numpy()).max() < 2e-3
+    assert not spectra[~live].any()
+    assert bool((found.coordinates[:, ::50] == 0).all())

@@ -1,5 +1,6 @@
 """Closed-form block solver for bilinear Gaussian problems: no autograd, few reads of Y."""
 
+from .alternation import Alternation
 from .batch import Batch
 from .compress import EXTREMES, OVERSAMPLING, solve_compressed, worth_compressing
 from .constraints import Constraints, fixes_scale
@@ -16,6 +17,7 @@ from .tiles import TensorTiles, TileSource
 __all__ = [
     "EXTREMES",
     "OVERSAMPLING",
+    "Alternation",
     "Batch",
     "Block",
     "Constraints",

@@ -20,6 +20,9 @@ OVERSAMPLING = 10
 EXTREMES = 6
 """Pixels whose directions are kept beside them."""
 
+LEVELS = (1 << 10, 1 << 14)
+"""Pixels of the first fits, where there are many more."""
+
 
 def worth_compressing(problem: Problem, blocks: tuple[Block, Block], n_components: int) -> bool:
     """Compressed data are much smaller than the data, and stand for the same problem.
@@ -79,28 +82,26 @@ def solve_compressed(
     """
     gain = problem.gain * problem.weight_gain**0.5
     u, v = band_scale * problem.weight_gain**0.5, pixel_scale
-    V = coordinates
-    if 32 * V.numel() <= problem.Y.numel():
-        V = V.double()  # spares a copy of every piece in every iteration
-    sketch = Sketch(basis, V, squares * gain**2, gain)
+    sketch = Sketch(basis, coordinates, squares * gain**2, gain)
     A, S = start.A, start.S
     if problem.W is not None:
         A, S = A * u[:, None], S * v
     sweep = Sweep(sketch, A, S, *start.blocks)
-    first = sweep.objective
-    coarse = 0
-    if (some := _telling_pixels(V, S)) is not None and start.morphologies.cut is not None:
+    first, ahead, coarse = sweep.objective, A, 0
+    for enough in LEVELS if start.morphologies.cut is not None else ():
+        if (some := _telling_pixels(coordinates, S, enough=enough)) is None:
+            break
+        few = coordinates[:, some]
         part = Sweep(
-            Sketch(basis, V[:, some].double(), float(V[:, some].double().square().sum()) * gain**2, gain),
-            A,
-            S[:, some],
-            start.spectra,
-            start.blocks[1].part(some),
+            Sketch(basis, few, float(few.double().square().sum()) * gain**2, gain), A, S[:, some], start.spectra, start.blocks[1].part(some)
         )
-        coarse = _run(part, max_iter, 10 * tol, patience)
-        sweep = Sweep(sketch, part.A, S, *start.blocks)
-        sweep = Sweep(sketch, part.A, sweep.solve_morphologies(part.A, S, steps=20, tol=1e-3), *start.blocks)
-    iterations = _run(sweep, max_iter, tol, patience)
+        part.look_ahead(ahead, part.S, steps=20)
+        coarse += _run(part, max_iter, 10 * tol, patience)
+        ahead = part.A
+    if coarse:
+        sweep.look_ahead(ahead, S, steps=20)
+    # exchange between components gains little each time, for long
+    iterations = _run(sweep, max_iter, 0.1 * tol if start.morphologies.adds_up else tol, patience)
     A, S = sweep.A, sweep.S
     if problem.W is not None:
         A, S = A * _inverse(u)[:, None], S * _inverse(v)
@@ -128,7 +129,7 @@ def _run(sweep: Sweep, max_iter: int, tol: float, patience: int) -> int:
     return iterations
 
 
-def _telling_pixels(V: Tensor, S: Tensor, *, enough: int = 2048, extremes: int = 16) -> Tensor | None:
+def _telling_pixels(V: Tensor, S: Tensor, *, enough: int = LEVELS[0], extremes: int = 16) -> Tensor | None:
     """Some thousand pixels that stand for all: every so many-th, and the extreme ones of every dimension and every component.
 
     A source of a few pixels would be missed by the first, and its component lost. None where there are not many more pixels than that.
@@ -138,8 +139,7 @@ def _telling_pixels(V: Tensor, S: Tensor, *, enough: int = 2048, extremes: int =
     if stride < 3:
         return None
     chosen = [torch.arange(0, n_pixels, stride, device=V.device)]
-    for rows in (V.abs(), S.abs()):
-        chosen.append(rows.topk(extremes, dim=1).indices.flatten())
+    chosen += [row.abs().topk(extremes).indices for rows in (V, S) for row in rows]
     return torch.unique(torch.cat(chosen))
 
 

@@ -22,6 +22,9 @@ from .tiles import TileSource
 
 __all__ = ["Passage", "first_quadratic", "loss", "passage"]
 
+# a move that changes the squares of a tile by no more than this part of them needs no new residual
+_SMALL = 0.1
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -107,10 +110,12 @@ def passage(
     R_pairs = pairs(R) if tiles.weighted and solve is not None else None
     gradient = R.new_zeros(*lead, K, M2)
     gram = R.new_zeros(*lead, K * (K + 1) // 2, M2) if tiles.weighted else R.new_zeros(*lead, K, K, dtype=torch.float64)
+    moved = R.new_zeros(*lead, K, K, dtype=torch.float64)  # new columns of F times their moves, where r is that of the old ones
     total = R.new_zeros(lead, dtype=torch.float64)
     for rows, y, w in tiles:
         tile, f = _Tile(tiles, y, w), F[..., rows]
         r = tile.residual(f, R)
+        system = squares = None
         if solve is not None:
             slope = tile.onto_first(tile.weighted(r), R)
             if shared is not None:
@@ -122,10 +127,14 @@ def passage(
             out[..., rows] = solve(rows, system)
         x = out[..., rows]
         f_new = x.to(kind)
-        if solve is not None or new is not None:
+        if system is not None and not system.packed:
+            squares = _after_small_move(tile.squares(r, r), system, x)
+        if squares is not None:  # the residual of the point before serves for the one after, too
+            moved += x @ (x - f).mT
+        elif solve is not None or new is not None:
             r = tile.subtract_(r, (x - f).to(kind), R)
         wr = tile.weighted(r)
-        total += tile.squares(r, wr)
+        total += tile.squares(r, wr) if squares is None else squares
         gradient -= tile.onto_second(wr, f_new)
         if tiles.weighted:
             gram += tile_gram(tile, pairs(f_new), first=False)
@@ -135,7 +144,18 @@ def passage(
         gradient *= tiles.weight_gain
         gram *= tiles.weight_gain
         total *= tiles.weight_gain
+    else:
+        gradient = gradient + moved @ R.double()
     return Passage(out, Quadratic(gram, gradient, R.double(), packed=tiles.weighted), 0.5 * total)
+
+
+def _after_small_move(squares: Tensor, system: Quadratic, x: Tensor) -> Tensor | None:
+    """Squares of the residual after a move, from those before; None where they change so much that digits are lost, and on a GPU."""
+    if x.is_cuda:
+        return None
+    D = x - system.at
+    change = (D * (2 * system.gradient + system.G @ D)).sum(dim=(-2, -1))
+    return squares + change if bool((change.abs() <= _SMALL * squares).all()) else None
 
 
 def tile_gram(tile: _Tile, products: Tensor, *, first: bool) -> Tensor:

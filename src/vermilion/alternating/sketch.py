@@ -7,7 +7,7 @@ follow correct what it missed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,6 +18,8 @@ from .passage import Passage
 from .quadratic import Quadratic
 
 __all__ = ["Sketch"]
+
+_PIXELS = 1 << 12  # worked on at a time: their coordinates stay in the cache
 
 
 @dataclass
@@ -40,46 +42,54 @@ class Sketch:
     V: Tensor
     squares: float
     gain: float = 1.0
-    axis: ClassVar[Literal[0, 1]] = 0
+    axis: ClassVar[Literal[0, 1]] = 1
     weighted: ClassVar[bool] = False
-    count: ClassVar[int] = 1
     dtype: ClassVar[torch.dtype] = torch.float64
     reads: ClassVar[float] = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(B, N)."""
-        return len(self.U), self.V.shape[1]
+        """(N, B)."""
+        return self.V.shape[1], len(self.U)
+
+    @property
+    def count(self) -> int:
+        """Number of tiles of pixels."""
+        return -(-self.V.shape[1] // _PIXELS)
 
     def passage(self, F: Tensor, R: Tensor, solve: Callable[[slice, Quadratic], Tensor] | None, new: Tensor | None = None) -> Passage:
-        """Spectra Fᵀ solved, and the system of the morphologies R, as `passage` does it with the data."""
-        seen, gram = self._onto(R)
-        if solve is not None:
-            new = solve(slice(None), Quadratic(gram, gram @ F - (self.U @ seen).mT, F))
-        assert new is not None
-        G, onto = new @ new.mT, new @ self.U
-        total = self.squares - 2 * (onto * seen.mT).sum(dim=(-2, -1)) + (G * gram).sum(dim=(-2, -1))
-        gradient = G @ R
-        for columns in self._columns():
-            gradient[..., columns] -= (self.gain * onto) @ self.V[:, columns].double()
-        return Passage(new, Quadratic(G, gradient, R), 0.5 * total)
+        """Morphologies F solved tile by tile, and the system of the spectra Rᵀ, as `passage` does it with the data."""
+        onto, G = self.gain * (R @ self.U), R @ R.mT
+        out = (F if new is None else new) if solve is None else torch.empty_like(F)
+        seen, gram = torch.zeros_like(onto), torch.zeros_like(G)
+        for pixels, V in self._tiles():
+            if solve is not None:
+                f = F[..., pixels]
+                out[..., pixels] = solve(pixels, Quadratic(G, (G @ f).sub_(onto @ V), f))
+            x = out[..., pixels]
+            seen += x @ V.mT
+            gram += x @ x.mT
+        system = Quadratic(gram, gram @ R - self.gain * (seen @ self.U.mT), R)
+        return Passage(out, system, self._loss(onto, G, seen, gram))
 
     def first_quadratic(self, F: Tensor, R: Tensor) -> Quadratic:
-        """The system of the spectra."""
-        seen, gram = self._onto(R)
-        return Quadratic(gram, gram @ F - (self.U @ seen).mT, F)
+        """The system of all morphologies."""
+        onto, G = self.gain * (R @ self.U), R @ R.mT
+        gradient = G @ F
+        for pixels, V in self._tiles():
+            gradient[..., pixels] -= onto @ V
+        return Quadratic(G, gradient, F)
 
     def loss(self, F: Tensor, R: Tensor) -> Tensor:
         """``½ |Y|² − ⟨U V, A S⟩ + ½ |A S|²``."""
-        seen, gram = self._onto(R)
-        return 0.5 * (self.squares - 2 * ((F @ self.U) * seen.mT).sum(dim=(-2, -1)) + ((F @ F.mT) * gram).sum(dim=(-2, -1)))
+        seen = sum(F[..., pixels] @ V.mT for pixels, V in self._tiles())
+        return self._loss(self.gain * (R @ self.U), R @ R.mT, torch.as_tensor(seen), F @ F.mT)
 
-    def _onto(self, R: Tensor) -> tuple[Tensor, Tensor]:
-        """``V Rᵀ`` and ``R Rᵀ``."""
-        seen = R.new_zeros(*R.shape[:-2], len(self.V), R.shape[-2])
-        for columns in self._columns():
-            seen += self.V[:, columns].double() @ R[..., columns].mT
-        return self.gain * seen, R @ R.mT
+    def _loss(self, onto: Tensor, G: Tensor, seen: Tensor, gram: Tensor) -> Tensor:
+        return 0.5 * (self.squares - 2 * (onto * seen).sum(dim=(-2, -1)) + (G * gram).sum(dim=(-2, -1)))
 
-    def _columns(self, size: int = 1 << 14) -> list[slice]:
-        return [slice(start, start + size) for start in range(0, self.V.shape[1], size)]
+    def _tiles(self) -> Iterator[tuple[slice, Tensor]]:
+        """Coordinates of some pixels at a time, in float64."""
+        for start in range(0, self.V.shape[1], _PIXELS):
+            pixels = slice(start, start + _PIXELS)
+            yield pixels, self.V[:, pixels].double()

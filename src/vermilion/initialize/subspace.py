@@ -51,23 +51,27 @@ class Subspace:
 # bands and pixels of which less than this part of the usual is there are left out
 _ENOUGH = 0.75
 
+# where there are at least three times as many pixels, the first look is at so many
+_FIRST = 1 << 11
+
 
 class _Whitened:
-    """``√u Y √v`` with W ≈ u vᵀ and what is missing taken from a low-rank model; without weights no copy is made."""
+    """``√u Y √v`` with W ≈ u vᵀ, some pixels at a time; no copy of all data is made."""
 
     def __init__(self, Y: Tensor, W: Tensor | None, *, tile_values: int = 1 << 18) -> None:
         self.Y, self.W = Y, W
         n_bands, n_pixels = Y.shape
-        self.bands = max(1, tile_values // max(1, n_pixels))
+        self.size = max(1 << 8, tile_values // n_bands)
         self.holes = False
-        self.squares = Y.new_zeros(n_pixels, dtype=torch.float64)
         u, v = Y.new_ones(n_bands, dtype=torch.float64), Y.new_ones(n_pixels, dtype=torch.float64)
         if W is not None:
             seen, sums = torch.zeros_like(u), torch.zeros_like(u)
             present, sums_of_pixels = torch.zeros_like(v), torch.zeros_like(v)
-            for tile in self._slices():
+            bands = max(1, tile_values // n_pixels)
+            for start in range(0, n_bands, bands):
+                tile = slice(start, start + bands)
                 w = W[tile]
-                there = (w > 0).to(w)
+                there = w.sign()
                 seen[tile], sums[tile] = there.sum(dim=1).double(), w.sum(dim=1).double()
                 present += there.sum(dim=0)
                 sums_of_pixels += w.sum(dim=0)
@@ -79,52 +83,67 @@ class _Whitened:
             v = v / v.sum().clamp_min(torch.finfo(v.dtype).tiny) * int(enough.sum())
             self.holes = bool((seen < n_pixels).any())
         self.u, self.v = u.sqrt(), v.sqrt()
-        self.X = Y if W is None else torch.empty(Y.shape, dtype=Y.dtype, device=Y.device)
-        if W is not None:
-            left, right = self.u.to(Y)[:, None], self.v.to(Y)
-            for tile in self._slices():
-                x = torch.mul(Y[tile], left[tile], out=self.X[tile]).mul_(right)
-                if self.holes:
-                    x.copy_(torch.where(W[tile] > 0, x, 0))
 
-    def _slices(self) -> Iterator[slice]:
-        return (slice(start, start + self.bands) for start in range(0, len(self.Y), self.bands))
+    def there(self, which: slice | Tensor) -> Tensor | None:
+        """1 where there are data and 0 where not, shape (B, M); None if there are everywhere."""
+        return self.W[:, which].sign() if self.W is not None and self.holes else None
 
-    def tiles(self) -> Iterator[tuple[slice, Tensor]]:
-        """Tiles of whitened data, in their own type."""
-        return ((tile, self.X[tile]) for tile in self._slices())
+    def pixels(self, which: slice | Tensor, model: Tensor | None = None, fills: int = 0) -> Tensor:
+        """Whitened spectra of some pixels (B, M), in the type of the data.
 
-    def fill(self, left: Tensor, right: Tensor) -> None:
-        """Replace what is missing by left (B, r) @ right (r, N)."""
-        assert self.W is not None
-        left, right = left.to(self.X), right.to(self.X)
-        for tile, x in self.tiles():
-            x.copy_(torch.where(self.W[tile] > 0, x, left[tile] @ right))
+        What is missing is 0, or projected onto the orthonormal columns of a model (B, rank), together with the rest and several times over.
+        """
+        x = self.Y[:, which]
+        if self.W is None:
+            return x
+        x = torch.mul(x, self.u.to(x)[:, None]).mul_(self.v[which].to(x))
+        there = self.there(which)
+        if there is None:
+            return x
+        x.mul_(there)
+        if not bool(torch.isfinite(x.sum())):  # 0 times what is not finite
+            x.masked_fill_(there == 0, 0)
+        if model is not None and fills:
+            left = model.to(x)
+            known = seen = left.T @ x
+            for fill in range(fills):
+                filled = left @ seen
+                filled.addcmul_(filled, there, value=-1)
+                seen = known + left.T @ filled if fill < fills - 1 else seen
+            x += filled
+        return x
 
-    def times(self, right: Tensor) -> Tensor:
-        """X @ right, shape (B, r), float64."""
-        right = right.to(self.Y)
-        return torch.cat([(x @ right).double() for _, x in self.tiles()])
+    def tiles(self, model: Tensor, fills: int) -> Iterator[tuple[slice, Tensor]]:
+        """All pixels, some at a time."""
+        for start in range(0, self.Y.shape[1], self.size):
+            which = slice(start, start + self.size)
+            yield which, self.pixels(which, model, fills)
 
-    def transposed_times(self, left: Tensor) -> Tensor:
-        """leftᵀ @ X, shape (r, N), in the type of the data; notes the squares of every pixel on the way."""
-        left = left.to(self.Y)
-        out = left.new_zeros(left.shape[1], self.Y.shape[1])
-        self.squares = torch.zeros_like(self.v)
-        for tile, x in self.tiles():
-            out.addmm_(left[tile].T, x)
-            self.squares += x.square().sum(dim=0)
-        return out
+    def iterate(self, basis: Tensor, leading: int, kept: int, model: Tensor, fills: int) -> tuple[Tensor, Tensor]:
+        """``X Xᵀ`` times the leading columns of a basis (B, r), and the squares of every pixel outside those kept, in one read."""
+        left = basis.to(self.Y)
+        out = left.new_zeros(len(left), leading)
+        outside = torch.empty_like(self.v)
+        for which, x in self.tiles(model, fills):
+            seen = left.T @ x
+            out.addmm_(x, seen[:leading].T)
+            outside[which] = x.square().sum(dim=0) - seen[:kept].square().sum(dim=0)
+        return out.double(), outside
 
-    def pixels(self, which: Tensor) -> Tensor:
-        """Whitened spectra of a few pixels, (B, J), float64."""
-        return self.X[:, which].double()
+    def project(self, basis: Tensor, model: Tensor, fills: int, *, rest: bool) -> tuple[Tensor, float, float]:
+        """``basisᵀ X`` (r, N) in the type of the data, the squares of all data, and those outside the basis if `rest`, else nan.
 
-    def squares_outside(self, basis: Tensor, coordinates: Tensor) -> float:
-        """Of the residual beside the subspace, without the cancellation of a difference of squares."""
-        basis, coordinates = basis.to(self.Y), coordinates.to(self.Y)
-        residuals = (torch.addmm(x, basis[tile], coordinates, alpha=-1) for tile, x in self.tiles())
-        return sum(float(torch.linalg.vector_norm(r, dim=1).double().square().sum()) for r in residuals)
+        The latter from the residual, without the cancellation of a difference of squares.
+        """
+        left = basis.to(self.Y)
+        out = left.new_empty(left.shape[1], self.Y.shape[1])
+        squares, outside = 0.0, 0.0 if rest else float("nan")
+        for which, x in self.tiles(model, fills):
+            out[:, which] = left.T @ x
+            squares += float(x.square().sum(dim=0).sum(dtype=torch.float64))
+            if rest:
+                outside += float(torch.addmm(x, left, out[:, which], alpha=-1).square_().sum(dim=0).sum(dtype=torch.float64))
+        return out, squares, outside
 
 
 def weighted_subspace(
@@ -179,37 +198,66 @@ def weighted_subspace(
     n_bands, n_pixels = Y.shape
     X = _Whitened(Y, W)
     columns = min(max(rank + 10, width or 0), n_bands, n_pixels)
-    generator = torch.Generator().manual_seed(seed)
-    sketch = torch.randn(n_pixels, columns, generator=generator, dtype=Y.dtype).to(Y.device)
-    asked = None if within is None else X.u[:, None] * within.double()
     fills = fills if X.holes else 0
-    for fill in range(1 + fills):
-        for _ in range(max(0, power - fills) if fill == 0 else 0):  # every fill is a power iteration too
-            basis, _ = torch.linalg.qr(X.times(sketch))
-            sketch = _orthonormal_rows_(X.transposed_times(basis)).T
-        found = X.times(sketch)
-        if asked is not None:
-            found = torch.cat([_unit_columns(found), _unit_columns(asked)], dim=1)
-        basis, _ = torch.linalg.qr(found)
-        coordinates = X.transposed_times(basis)
-        turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
-        basis, coordinates = basis @ turn, _multiply_(turn.T, coordinates)
-        if fill < fills:
-            X.fill(basis[:, :rank], coordinates[:rank])
-            sketch = _orthonormal_rows_(coordinates[:columns].clone()).T
-    sign = torch.where(coordinates.sum(dim=1) < 0, -1.0, 1.0).double()
-    basis, coordinates = basis * sign, coordinates.mul_(sign[:, None])
-    kept = len(coordinates) if within is not None else width or rank
+    stride = n_pixels // _FIRST
+    first_look = stride >= 3  # at some of the pixels, in place of iterations with all
+    some = slice(None, None, stride if first_look else 1)
+    few = X.pixels(some).contiguous() if first_look else X.pixels(some)
+    basis = _leading_basis(few, X.there(some), rank, columns, power=power, fills=fills, seed=seed)
+    del few
+    asked = None if within is None else _unit_columns(X.u[:, None] * within.double())
+    kept, outside = min(width or rank, columns) if asked is None else columns, None
+    for _ in range(max(1, power) if first_look else min(1, extremes)):
+        whole = basis if asked is None else torch.linalg.qr(torch.cat([basis, asked], dim=1))[0]
+        found, outside = X.iterate(whole, columns, kept if asked is None else whole.shape[1], basis[:, :rank], fills)
+        basis = torch.linalg.svd(found, full_matrices=False)[0] if first_look else basis
+    model, basis = basis[:, :rank], basis[:, :kept]
+    if asked is not None:
+        basis, _ = torch.linalg.qr(torch.cat([basis, asked], dim=1))
+    main = basis.shape[1]
+    if outside is not None and extremes:
+        strange = X.pixels(outside.topk(min(extremes, n_pixels, n_bands - main)).indices, model, fills).double()
+        basis = torch.cat([basis, _orthonormal_beside(basis, strange)], dim=1)
+    coordinates, squares, left_over = X.project(basis, model, fills, rest=noise)
+    turn = torch.linalg.eigh(_gram(coordinates[:main]))[1].flip(dims=(1,))
+    turn *= _sign(coordinates[:main].sum(dim=1).double() @ turn)
+    basis[:, :main] = basis[:, :main] @ turn
+    _multiply_(turn.T, coordinates[:main])
+    sign = _sign(coordinates[main:].sum(dim=1).double())
+    basis[:, main:] *= sign
+    coordinates[main:] *= sign.to(coordinates)[:, None]
+    if noise:
+        left_over += float(coordinates[rank:].double().square().sum())
     freedom = max(1, (int((X.u > 0).sum()) - rank) * (int((X.v > 0).sum()) - rank))
-    left_over = X.squares_outside(basis[:, :rank], coordinates[:rank]) if noise else float("nan")
-    basis, coordinates, squares = basis[:, :kept], coordinates[:kept], X.squares
-    if extremes:
-        outside = squares - coordinates.double().square().sum(dim=0)
-        strange = X.pixels(outside.topk(min(extremes, n_pixels, n_bands - kept)).indices)
-        strange = _unit_columns(strange - basis @ (basis.T @ strange))
-        more, _ = torch.linalg.qr(strange - basis @ (basis.T @ strange))
-        basis, coordinates = torch.cat([basis, more], dim=1), torch.cat([coordinates, X.transposed_times(more)])
-    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, float(squares.sum()))
+    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, squares)
+
+
+def _leading_basis(X: Tensor, there: Tensor | None, rank: int, columns: int, *, power: int, fills: int, seed: int) -> Tensor:
+    """Leading directions (B, columns) of whitened pixels (B, M), the most important first; what is not there is filled in."""
+    sketch = torch.randn(X.shape[1], columns, generator=torch.Generator().manual_seed(seed), dtype=X.dtype).to(X.device)
+    for _ in range(max(0, power - fills)):  # every fill is a power iteration too
+        basis, _ = torch.linalg.qr((X @ sketch).double())
+        sketch = _orthonormal_rows_(basis.to(X).T @ X).T
+    for fill in range(fills + 1):
+        basis, _ = torch.linalg.qr((X @ sketch).double())
+        coordinates = basis.to(X).T @ X
+        turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
+        basis = basis @ turn
+        if fill < fills and there is not None:
+            coordinates = _multiply_(turn.T, coordinates)
+            X = torch.lerp(basis[:, :rank].to(X) @ coordinates[:rank], X, there)
+            sketch = _orthonormal_rows_(coordinates).T
+    return basis
+
+
+def _orthonormal_beside(basis: Tensor, X: Tensor) -> Tensor:
+    """An orthonormal basis of what the columns of X have outside an orthonormal basis."""
+    outside = _unit_columns(X - basis @ (basis.T @ X))
+    return torch.linalg.qr(outside - basis @ (basis.T @ outside))[0]
+
+
+def _sign(x: Tensor) -> Tensor:
+    return torch.where(x < 0, -1.0, 1.0).to(x)
 
 
 def _gram(X: Tensor, *, columns: int = 1 << 13) -> Tensor:
