@@ -197,6 +197,14 @@ CONVEX = {
 }
 
 
+def solved_for_maps(Y, W, A, **options):
+    """The result with all spectra given, to many digits."""
+    given = dict(enumerate(A.T))
+    return factorize(
+        Y, W, n_components=len(given), fixed_spectra=given, tol=1e-11, max_iter=20000, dtype="float64", device="cpu", **options
+    )
+
+
 @pytest.mark.parametrize("case", sorted(CONVEX))
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("method", ["block", "pgm"])
@@ -219,19 +227,7 @@ def test_with_given_spectra_the_minimum_is_that_of_a_general_solver(case, weight
 
     options = {"maxiter": 20000, "maxfun": 50000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 30}
     best = minimize(value, np.ones(30), jac=True, bounds=[bounds] * 30, method="L-BFGS-B", options=options)
-    result = factorize(
-        Y,
-        W,
-        n_components=3,
-        spectra=Simplex(0),
-        morphologies=prox,
-        fixed_spectra=dict(enumerate(A.T)),
-        solver=method,
-        tol=1e-11,
-        max_iter=20000,
-        dtype="float64",
-        device="cpu",
-    )
+    result = solved_for_maps(Y, W, A, solver=method, spectra=Simplex(0), morphologies=prox)
     np.testing.assert_allclose(result.spectra, A, atol=1e-15)
     ours = value(np.maximum(result.morphologies, 1e-300 if case == "entropy" else -np.inf).ravel())[0]
     assert ours == pytest.approx(best.fun, rel=1e-6)
@@ -243,17 +239,7 @@ def test_with_given_spectra_abundances_are_those_of_a_general_solver(method):
     rng = np.random.default_rng(4)
     A = rng.random((8, 3))
     Y = A @ rng.dirichlet(np.ones(3), 10).T + 0.1 * rng.normal(size=(8, 10))
-    result = factorize(
-        Y,
-        n_components=3,
-        morphologies=Simplex(0),
-        fixed_spectra=dict(enumerate(A.T)),
-        solver=method,
-        tol=1e-11,
-        max_iter=20000,
-        dtype="float64",
-        device="cpu",
-    )
+    result = solved_for_maps(Y, None, A, solver=method, morphologies=Simplex(0))
     total = 0.0
     for n in range(10):
         total += minimize(

@@ -1,11 +1,15 @@
 """One read of the data against explicit dense formulas."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from vermilion.alternating import Problem, TensorTiles, first_quadratic, loss, passage
 from vermilion.prox import NonNegative
+
+solver = sys.modules["vermilion.alternating.passage"]
 
 B, N, K = 5, 7, 3
 TILES = [1, 80, 10**9]  # bytes: one row, two rows, all
@@ -102,6 +106,23 @@ def test_one_read_gives_the_first_factor_the_system_of_the_second_and_the_loss(a
     # and so the objective after the second factor is known without another read
     move = dense.R + 0.5
     assert float(out.loss + out.second.change(torch.tensor(move))) == pytest.approx(dense.loss(dense.new, move), rel=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("lead", [(), (4,)])
+@pytest.mark.parametrize("move", [1e-12, 1e-6, 1e-2, 10.0])
+def test_a_small_move_gives_the_system_and_the_loss_at_its_end_without_a_new_residual(axis, lead, move, monkeypatch):
+    dense = Dense(axis, False, lead=lead)
+    F, R, new = (torch.tensor(X) for X in (dense.F, dense.R, dense.F + move * dense.new))
+    formed = []
+    subtract = solver._Tile.subtract_
+    monkeypatch.setattr(solver._Tile, "subtract_", lambda *arguments: formed.append(1) or subtract(*arguments))
+    read = passage(dense.tiles("C", 80), F, R, lambda rows, system: new[..., rows])
+    assert bool(formed) is (move == 10.0)
+    expected = passage(dense.tiles("C", 80), F, R, None, new=new)
+    torch.testing.assert_close(read.loss, expected.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(read.second.gradient, expected.second.gradient, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(read.second.G, expected.second.G)
 
 
 @CASES

@@ -216,11 +216,22 @@ def test_without_constraint_the_linear_system_is_solved(method, shared):
     np.testing.assert_allclose(X, np.stack([np.linalg.lstsq(D[m], y[m], rcond=None)[0] for m in range(M)], axis=1), atol=1e-6)
 
 
+def on_simplex(separable="column", **options):
+    """Columns that sum to 1."""
+    return replace(block(Simplex(0), separable, **options), adds_up=separable == "column")
+
+
 @pytest.mark.parametrize("separable", ["column", "no"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_columns_on_the_simplex_are_those_of_a_general_solver(separable, shared):
+def test_columns_on_the_simplex_are_those_of_a_general_solver(separable, shared, method):
     system, D, y = draw(2, shared=shared)
-    X, _ = solve(system, block(Simplex(0), separable), steps=20000, tol=1e-13)
+    X, _ = solve(
+        system,
+        on_simplex(separable),
+        steps=20000 if method == "accelerated" or separable == "no" else 300,
+        tol=1e-13,
+        method="auto" if method == "descent" else method,
+    )
     for m in range(M):
         best = scipy_minimize(
             lambda x, m=m: 0.5 * np.sum((D[m] @ x - y[m]) ** 2),
@@ -280,6 +291,51 @@ def test_descent_by_components_ends_where_proximal_gradients_end():
     X = repeated(system, replace(tied, by_component=True), 500)
     torch.testing.assert_close(X.sum(dim=1), torch.ones(K, dtype=torch.float64))
     torch.testing.assert_close(X, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS[1:], indirect=True)
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_entries_that_add_up_are_solved_by_one_exchange(method, shared):
+    # ½ (3 a² + b²) with a + b = 1 is least where 3 a = b: (1/4, 3/4); and with the gradient (-9, 0) beside it at a = 1
+    G = np.diag([3.0, 1.0])
+    at, gradient = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[3.0, -6.0], [0.0, 0.0]])
+    system = quadratic(G if shared else np.stack([G, G]), gradient, at)
+    X, _ = solve(system, on_simplex(), steps=1)
+    torch.testing.assert_close(X, torch.tensor([[0.25, 1.0], [0.75, 0.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", METHODS[1:], indirect=True)
+def test_no_sweep_of_exchanges_raises_the_value_or_leaves_the_simplex(method):
+    system, _, _ = draw(2, shared=False)
+    values = []
+    for n in range(1, 9):
+        X, _ = solve(system, on_simplex(), steps=n)
+        values.append(float(system.change(X)))
+        torch.testing.assert_close(X.sum(dim=0), torch.ones(M, dtype=torch.float64))
+        assert bool((X >= 0).all())
+    assert all(after <= before + 1e-12 for before, after in pairwise(values))
+
+
+@pytest.mark.parametrize("method", METHODS[1:], indirect=True)
+def test_components_that_cannot_be_told_apart_keep_what_they_have(method):
+    # twice the same spectrum: the curvature of an exchange between the two is 0
+    system = quadratic(np.ones((3, 3)) + np.diag([0.0, 0.0, 1.0]), np.zeros((3, 2)), np.array([[0.5, 0.1], [0.3, 0.2], [0.2, 0.7]]))
+    X, _ = solve(system, on_simplex(), steps=6)
+    torch.testing.assert_close(X, system.at)
+
+
+def test_a_held_row_leaves_the_simplex_to_proximal_gradients():
+    assert on_simplex().descends
+    assert not on_simplex(held=[(1, 0.2)]).descends
+
+
+@pytest.mark.parametrize("method", METHODS[1:], indirect=True)
+@pytest.mark.parametrize("start", [1e-300, 1e-200, 0.3, 1e200])
+def test_entropy_alone_ends_at_its_map_from_anywhere(method, start):
+    # ln(y/m) = 0: without data every entry becomes the map
+    nothing = quadratic(np.zeros((2, 2)), np.zeros((2, 3)), np.full((2, 3), start))
+    X = repeated(nothing, replace(block(MaxEntropy(0.7, prior=0.4)), entropy=(0.7, 0.4)), 300)
+    torch.testing.assert_close(X, torch.full((2, 3), 0.4, dtype=torch.float64), rtol=1e-12, atol=0)
 
 
 def test_boxes_are_those_of_a_general_solver():
@@ -410,28 +466,50 @@ def test_the_number_of_steps_is_a_limit():
 
 # ---- the compiled kernel
 
+WAYS = {
+    "non-negative": (lambda: block(NonNegative(), held=[(3, 0.25)])),
+    "free": (lambda: block(Identity(), held=[(3, 0.25)])),
+    "entropy": (lambda: replace(block(MaxEntropy(0.7, prior=0.4), held=[(3, 0.25)]), entropy=(0.7, 0.4))),
+    "adds up": on_simplex,
+}
+
+
+def drawn_for_kernels(columns, *, shared, dtype=torch.float64):
+    """A system with an entry without curvature, at a float64 point beside data of either type."""
+    rng = np.random.default_rng(7)
+    D = rng.normal(size=(1 if shared else columns, 8, K))
+    G = np.einsum("mik,mil->mkl", D, D)
+    G[0, 1], G[0, :, 1] = 0, 0
+    at = torch.tensor(rng.normal(size=(K, columns)))
+    gradient = rng.normal(size=(K, columns))
+    gradient[1, 0 if not shared else slice(None)] = 0
+    system = quadratic(G[0] if shared else G, gradient, at, dtype)
+    return Quadratic(system.G, system.gradient, at, system.packed)
+
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("columns", [1, 255, 256, 700])
-@pytest.mark.parametrize("lower", [0.0, -np.inf])
-def test_the_compiled_kernel_does_what_plain_torch_does(shared, dtype, columns, lower, monkeypatch):
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_the_compiled_kernel_does_what_plain_torch_does(shared, dtype, columns, way, monkeypatch):
     pytest.importorskip("numba")
-    rng = np.random.default_rng(7)
-    D = rng.normal(size=(1 if shared else columns, 8, K))
-    G = np.einsum("mik,mil->mkl", D, D)
-    G[0, 1], G[0, :, 1] = 0, 0  # an entry without curvature
-    at = torch.tensor(rng.normal(size=(K, columns)))  # float64 beside data of either type
-    gradient = rng.normal(size=(K, columns))
-    gradient[1, 0 if not shared else slice(None)] = 0
-    system = quadratic(G[0] if shared else G, gradient, at, dtype)
-    system = Quadratic(system.G, system.gradient, at, system.packed)
-    constraint = block(NonNegative() if lower == 0 else Identity(), held=[(3, 0.25)])
-    fast, _ = solve(system, constraint, steps=8, method="descent")
+    system = drawn_for_kernels(columns, shared=shared, dtype=dtype)
+    fast, _ = solve(system, WAYS[way](), steps=8)
     monkeypatch.setattr("vermilion.alternating.kernels.compiled", lambda kernel: None)
-    plain, _ = solve(system, constraint, steps=8, method="descent")
+    plain, _ = solve(system, WAYS[way](), steps=8)
     assert fast.dtype == plain.dtype == torch.float64
     torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_the_kernel_runs_as_plain_python(shared, way, monkeypatch):
+    system = drawn_for_kernels(300, shared=shared)
+    monkeypatch.setattr("vermilion.alternating.kernels.compiled", lambda kernel: kernel)
+    interpreted, _ = solve(system, WAYS[way](), steps=2)
+    monkeypatch.setattr("vermilion.alternating.kernels.compiled", lambda kernel: None)
+    plain, _ = solve(system, WAYS[way](), steps=2)
+    torch.testing.assert_close(interpreted, plain, rtol=1e-10, atol=1e-10)
 
 
 def test_the_compiled_kernel_takes_tensors_in_any_layout():

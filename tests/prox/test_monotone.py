@@ -194,4 +194,4 @@ def test_kernels_compile_where_their_code_cannot_be_kept(monkeypatch):
         return lambda kernel: (kernel, options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    assert kernels.compiled.__wrapped__(kernels.fit_line) == (kernels.fit_line, {"nogil": True})
+    assert kernels.compiled.__wrapped__(kernels.fit_line) == (kernels.fit_line, kernels.OPTIONS)

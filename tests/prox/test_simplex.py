@@ -20,6 +20,23 @@ def test_the_projection_agrees_with_a_general_optimizer():
     np.testing.assert_allclose(Simplex(0, total=2.5)(torch.as_tensor(x), 1.0).numpy(), found.x, atol=1e-6)
 
 
+@pytest.mark.parametrize("way", ["compiled", "python", "torch"])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_compiled_interpreted_and_without_kernel_the_projection_is_that_by_sorting(way, dim, monkeypatch):
+    if way != "compiled":
+        monkeypatch.setattr("vermilion.prox.simplex.compiled", lambda kernel: kernel if way == "python" else None)
+    x = 10 * np.random.default_rng(3).normal(size=(5, 9, 4)) ** 3
+    x[1:3] = 0.7  # ties
+    z = -np.sort(-x, axis=dim)
+    rank = np.arange(1, x.shape[dim] + 1).reshape([-1 if axis == dim % 3 else 1 for axis in range(3)])
+    thresholds = (np.cumsum(z, axis=dim) - 2.5) / rank
+    kept = (z > thresholds).sum(axis=dim, keepdims=True)  # Duchi et al. 2008: the first so many of the sorted ones stay positive
+    expected = np.maximum(x - np.take_along_axis(thresholds, kept - 1, axis=dim), 0)
+    before = torch.tensor(x)
+    np.testing.assert_allclose(Simplex(dim, total=2.5)(before, 1.0), expected, atol=1e-12)
+    np.testing.assert_array_equal(before, x)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_sum_is_right_for_a_million_entries_around_a_large_number(dtype):
     x = 1000 + torch.rand(1_000_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import NoDataError
 from ..prox.base import Identity, NonNegative, Prox, Wrapped
 from ..prox.entropy import MaxEntropy
+from ..prox.simplex import Simplex
 from .quadratic import Block
 from .tiles import TensorTiles
 
@@ -215,7 +216,8 @@ class Problem:
                 return block([(k, values[columns]) for k, values in held])
 
             indices = tuple(k for k, _ in held)
-            return Block(apply, penalty, separable, floor, entropy, by_component, indices, cut=cut if apart else None)
+            adds_up = isinstance(prox, Simplex) and separable == "column"
+            return Block(apply, penalty, separable, floor, entropy, by_component, indices, cut=cut if apart else None, adds_up=adds_up)
 
         return block(sorted((fixed or {}).items()))
 

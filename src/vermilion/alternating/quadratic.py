@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -39,6 +41,8 @@ class Block:
         Columns that stay as they are; anything that broadcasts against (..., K, M).
     cut : callable, optional
         ``columns (slice or indices) -> Block``: the constraint on some of the columns. None: they cannot be solved apart.
+    adds_up : bool
+        g is nothing but non-negative entries with a given sum in every column.
     """
 
     prox: Callable[[Tensor, Tensor | float], Tensor]
@@ -50,6 +54,12 @@ class Block:
     held: tuple[int, ...] = ()
     frozen: Tensor | None = None
     cut: Callable[[slice | Tensor], Block] | None = None
+    adds_up: bool = False
+
+    @property
+    def descends(self) -> bool:
+        """Coordinate descent applies."""
+        return self.floor is not None or self.entropy is not None or (self.adds_up and not self.held)
 
     def part(self, columns: slice | Tensor) -> Block:
         """The constraint on some of the columns."""
@@ -184,7 +194,8 @@ def minimize(
     tol : float
         Stop when the moves have shrunk to this fraction of the first.
     method : {"auto", "accelerated", "descent"}
-        Proximal gradients with momentum, for any constraint, or coordinate descent, for lower limits; "auto" descends where it can.
+        Proximal gradients with momentum, for any constraint, or coordinate descent, for those of `Block.descends`; "auto" descends where
+        it can.
     columns : int
         Columns that are solved at a time where the constraint permits: their systems stay in the cache.
 
@@ -200,10 +211,8 @@ def minimize(
     n, value = steps, None
     if method == "accelerated":
         X, n = _accelerate(system, block, steps=steps, tol=tol)
-    elif block.floor is not None:
+    elif block.descends:
         X, value = _descend(system, block, steps=steps)
-    elif block.entropy is not None:
-        X, n = _descend_entropy(system, block, steps=min(steps, 2)), min(steps, 2)
     elif block.by_component and not system.packed and not block.held:
         X, n = _descend_rows(system, block, steps=min(steps, 2)), min(steps, 2)
     elif block.cut is None or system.at.shape[-1] <= columns or not system.packed:
@@ -222,49 +231,39 @@ def minimize(
 def _descend(system: Quadratic, block: Block, *, steps: int) -> tuple[Tensor, Tensor | None]:
     """Coordinate descent: one component after the other takes its best value, in all columns at once.
 
+    With entropy it makes one step of Newton's method towards that; where entries add up, every two exchange what suits both.
+
     References
     ----------
     Cichocki & Phan 2009, IEICE Trans. E92-A, 708 (HALS); Gillis & Glineur 2012, Neural Computation 24, 1085.
     """
-    assert block.floor is not None
-    X = block.prox(system.at, 1.0)
-    X = X.clone() if X.data_ptr() == system.at.data_ptr() else X.contiguous()
-    value = kernels.descend(X, system.G, system.gradient, system.at, block.floor, block.held, steps, packed=system.packed)
+    X = _start(system, block)
+    value = kernels.descend(
+        X,
+        system.G,
+        system.gradient,
+        system.at,
+        block.held,
+        steps,
+        packed=system.packed,
+        floor=0.0 if block.floor is None else block.floor,
+        entropy=block.entropy,
+        exchange=block.adds_up,
+    )
     if value is None:
         _descend_by_torch(X, system, block, steps)
     return X, value
 
 
-def _descend_entropy(system: Quadratic, block: Block, *, steps: int, newton: int = 1, columns: int = 1 << 14) -> Tensor:
-    """Coordinate descent with entropy: every entry moves towards the root y of ``G y + c + weight · ln(y/m) = 0``.
-
-    Newton's method, in y, and in ln y where y would shrink to less than half.
-    """
-    assert block.entropy is not None
-    weight, prior = block.entropy
-    K = system.at.shape[-2]
-    X = torch.where(system.at > 0, system.at, 1e-3 * prior)
+def _start(system: Quadratic, block: Block) -> Tensor:
+    """X₀ made feasible, in memory of its own."""
+    if block.entropy is None:
+        X = block.prox(system.at, 1.0)
+        return X.clone() if X.data_ptr() == system.at.data_ptr() else X.contiguous()
+    X = torch.where(system.at > 0, system.at, 1e-3 * block.entropy[1]).clamp_min_(kernels.LEAST).contiguous()
     if block.held:
         held = list(block.held)
         X[..., held, :] = block.prox(system.at, 1.0)[..., held, :]
-    where = place(K, X.device)
-    for start in range(0, X.shape[-1], columns):
-        part, x = system.columns(slice(start, start + columns)), X[..., start : start + columns]
-        g = part.gradient.to(X.dtype) + part.times(x - part.at)
-        diagonal = part.diagonal().to(X.dtype)
-        for _ in range(steps):
-            for k in range(K):
-                if k in block.held:
-                    continue
-                old, a = x[..., k, :], diagonal[..., k, :]
-                y, offset = old, g[..., k, :] - a * old
-                for _ in range(newton):
-                    pull = a * y
-                    ratio = (pull + offset + weight * (y / prior).log()) / (pull + weight)
-                    y = torch.where(ratio < 0.5, y * (1 - ratio), y * torch.exp(-ratio.clamp(max=100))).clamp_min(1e-290)
-                row = part.G.index_select(-2, where[k]).to(X.dtype) if part.packed else part.G[..., k, :, None].to(X.dtype)
-                g.addcmul_(row, (y - old)[..., None, :])
-                x[..., k, :] = y
     return X
 
 
@@ -288,22 +287,45 @@ def _descend_rows(system: Quadratic, block: Block, *, steps: int) -> Tensor:
 
 def _descend_by_torch(X: Tensor, system: Quadratic, block: Block, steps: int, *, columns: int = 1 << 14) -> None:
     """The plain form of the kernel: changes X in place."""
-    assert block.floor is not None
     K = X.shape[-2]
     where = place(K, X.device)
     free = [k for k in range(K) if k not in block.held]
     for start in range(0, X.shape[-1], columns):
         part, x = system.columns(slice(start, start + columns)), X[..., start : start + columns]
         g = part.gradient.to(X.dtype) + part.times(x - part.at)
-        diagonal = part.diagonal().to(X.dtype)
-        inverse = torch.where(diagonal > 0, diagonal, torch.inf).reciprocal()
-        rows = [part.G.index_select(-2, where[k]).to(X.dtype) if part.packed else part.G[..., k, :, None].to(X.dtype) for k in free]
+        rows = [part.G.index_select(-2, where[k]).to(X.dtype) if part.packed else part.G[..., k, :, None].to(X.dtype) for k in range(K)]
         for _ in range(steps):
-            for row, k in zip(rows, free, strict=True):
-                new = torch.addcmul(x[..., k, :], g[..., k, :], inverse[..., k, :], value=-1).clamp_min_(block.floor)
-                move = (new - x[..., k, :])[..., None, :]
-                x[..., k, :] = new
-                g.addcmul_(row, move)
+            if block.adds_up:
+                for k, other in itertools.combinations(free, 2):
+                    move = _trade(x, g, rows, k, other)
+                    x[..., k, :] += move
+                    x[..., other, :] -= move
+                    g.addcmul_(rows[k] - rows[other], move[..., None, :])
+                continue
+            for k in free:
+                old = x[..., k, :].clone()
+                x[..., k, :] = _best(old, g[..., k, :], rows[k][..., k, :], block)
+                g.addcmul_(rows[k], (x[..., k, :] - old)[..., None, :])
+
+
+def _best(old: Tensor, slope: Tensor, curvature: Tensor, block: Block) -> Tensor:
+    """New values of one row (..., M), by its slopes and curvatures."""
+    if block.entropy is None:
+        assert block.floor is not None
+        inverse = torch.where(curvature > 0, curvature, torch.inf).reciprocal()
+        return torch.addcmul(old, slope, inverse, value=-1).clamp_min_(block.floor)
+    weight, prior = block.entropy
+    ratio = (slope + weight * (old.log() - math.log(prior))) / (curvature * old + weight)
+    r = ratio.clamp(0, kernels.FASTEST)
+    return torch.where(ratio < 0.5, old * (1 - ratio), old / (1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r / 24))))).clamp_min(kernels.LEAST)
+
+
+def _trade(x: Tensor, g: Tensor, rows: list[Tensor], k: int, other: int) -> Tensor:
+    """What row k takes from the other one, shape (..., M)."""
+    size = rows[k][..., k, :] + rows[other][..., other, :]
+    curvature = size - 2 * rows[k][..., other, :]
+    wanted = (g[..., other, :] - g[..., k, :]) / torch.where(curvature > kernels.FLAT * size, curvature, torch.inf)
+    return torch.minimum(torch.maximum(wanted, -x[..., k, :]), x[..., other, :])
 
 
 def _accelerate(system: Quadratic, block: Block, *, steps: int, tol: float) -> tuple[Tensor, int]:

@@ -65,13 +65,14 @@ class MaxEntropy(Prox):
     def penalty(self, x: Tensor) -> Tensor:
         """g(x); inf if an entry is negative."""
         x = x.to(torch.float64)
+        if bool((x < 0).any()):
+            return torch.tensor(torch.inf, dtype=torch.float64, device=x.device)
         if self.prior is None:
             values = torch.xlogy(x, x)
         else:
             prior = scaled(self.prior, 1.0, x)
-            values = torch.xlogy(x, x / prior) - x + prior
-        values = torch.where(x < 0, torch.inf, scaled(self.weight, 1.0, x) * values)
-        return values.sum()
+            values = torch.xlogy(x, x / prior).sub_(x).add_(prior)
+        return values.mul_(scaled(self.weight, 1.0, x)).sum()
 
 
 def _log_wright_omega(z: Tensor) -> Tensor:

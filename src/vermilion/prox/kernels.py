@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ascend_dual", "clip_outward", "compiled", "fit_line", "pool_tree"]
+__all__ = ["ascend_dual", "clip_outward", "compiled", "fit_line", "pool_tree", "shift_to_total"]
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +20,8 @@ logger = logging.getLogger(__name__)
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
     """`kernel` compiled by numba at its first call, or None where numba is not installed, does not work or is not wanted.
 
-    The environment variable VERMILION_NUMBA=0 does without.
+    The environment variable VERMILION_NUMBA=0 does without. A division by zero gives inf or NaN, as in numpy: with a branch for each the
+    loop could not use vector instructions.
     """
     if os.environ.get("VERMILION_NUMBA", "1") == "0":
         return None
@@ -28,9 +31,9 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
         logger.debug("numba is not used: %s", error)
         return None
     try:
-        return _Cached(njit(cache=True, nogil=True)(kernel), njit(nogil=True)(kernel))
+        return _Cached(njit(cache=True, **OPTIONS)(kernel), njit(**OPTIONS)(kernel))
     except RuntimeError:  # no folder to keep the machine code in may be written
-        return njit(nogil=True)(kernel)
+        return njit(**OPTIONS)(kernel)
 
 
 class _Cached:
@@ -148,6 +151,33 @@ def fit_line(y: Any, strength: float, knots: Any, low: Any, high: Any) -> None:
     y[n - 1] = low[n - 1]
     for i in range(n - 2, -1, -1):
         y[i] = min(max(y[i + 1], low[i]), high[i])
+
+
+def shift_to_total(rows: Any, total: float) -> None:
+    """Project every row of rows (N, n) in place on non-negative entries that sum to total: the method of `Simplex`."""
+    n = rows.shape[1]
+    for m in range(rows.shape[0]):
+        largest = rows[m, 0]
+        for i in range(n):
+            largest = max(largest, rows[m, i])
+        start = 0.0
+        for i in range(n):
+            rows[m, i] -= largest
+            start += rows[m, i]
+        t = max((start - total) / n, -total)
+        climbs = True
+        while climbs:
+            above, count = 0.0, 0.0
+            for i in range(n):
+                if rows[m, i] > t:
+                    above += rows[m, i]
+                    count += 1.0
+            new = (above - total) / count if count > 0 else t
+            climbs = new > t
+            if climbs:
+                t = new
+        for i in range(n):
+            rows[m, i] = max(rows[m, i] - t, 0.0)
 
 
 def ascend_dual(

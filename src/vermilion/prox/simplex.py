@@ -9,8 +9,11 @@ from torch import Tensor
 
 from ..errors import ParameterError
 from .base import Prox, axis_name, indicator, tolerance
+from .kernels import compiled, shift_to_total
 
 __all__ = ["Simplex", "UnitSum"]
+
+_SHORT = 1 << 12  # entries; longer rows are summed pair by pair, as torch does it
 
 
 class Simplex(Prox):
@@ -56,6 +59,10 @@ class Simplex(Prox):
             return x.clone()
         # float64, shifted so that the largest entry is 0: the sum stays right for large entries and for millions of them
         z = x.to(torch.float64).movedim(self.dim, -1)
+        if not (z.is_cuda or z.requires_grad) and z.shape[-1] <= _SHORT and (kernel := compiled(shift_to_total)) is not None:
+            rows = z.detach().clone(memory_format=torch.contiguous_format)
+            kernel(rows.view(-1, rows.shape[-1]).numpy(), float(self.total))
+            return rows.movedim(-1, self.dim).to(x.dtype, memory_format=torch.contiguous_format)
         z = z - z.amax(-1, keepdim=True)
         y = (z - _threshold(z, self.total)).clamp(min=0)
         return y.movedim(-1, self.dim).to(x.dtype)
