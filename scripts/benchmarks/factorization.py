@@ -484,8 +484,8 @@ def warm_up(task: Task, problem: Problem) -> float:
 def _iterate(task: Task, problem: Problem, n: int) -> None:
     counter = itertools.count(1)
     with contextlib.suppress(Enough), np.errstate(all="ignore"):
-        # one more than asked for: proxmin shows a state before the next iteration
-        task.solve(problem, problem.W if task.weighted else None, n + 1, lambda A, S: next(counter) >= n, **task.options)
+        # more than asked for: proxmin shows a state before the next iteration, and short fits of vermilion do not begin with compressed data
+        task.solve(problem, problem.W if task.weighted else None, n + 20, lambda A, S: next(counter) >= n, **task.options)
 
 
 def save(problem: Problem, folder: Path) -> None:
@@ -830,8 +830,8 @@ def measure_memory(folder: Path, weighted: bool, threads: int, max_iter: int = 3
     """Bytes that `factorize` takes at most beyond what was there before it, its result included."""
     torch.set_num_threads(threads)
     problem = load(folder, weighted=weighted)
-    tiny = make(f"{TINY}x{problem.n_components}")
-    call_factorize(tiny, tiny.W if weighted else None, max_iter=5)
+    other = make(f"300x4000x{problem.n_components}")  # large enough for every kind of step: pages of libraries do not count
+    call_factorize(other, other.W if weighted else None, max_iter=20)
     gc.collect()
     reset = reset_peak()
     before = resident("VmRSS") if reset else peak_ever()
