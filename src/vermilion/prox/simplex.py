@@ -59,7 +59,8 @@ class Simplex(Prox):
             return x.clone()
         # float64, shifted so that the largest entry is 0: the sum stays right for large entries and for millions of them
         z = x.to(torch.float64).movedim(self.dim, -1)
-        if not (z.is_cuda or z.requires_grad) and z.shape[-1] <= _SHORT and (kernel := compiled(shift_to_total)) is not None:
+        followed = z.requires_grad and torch.is_grad_enabled()
+        if not (z.is_cuda or followed) and z.shape[-1] <= _SHORT and (kernel := compiled(shift_to_total)) is not None:
             rows = z.detach().clone(memory_format=torch.contiguous_format)
             kernel(rows.view(-1, rows.shape[-1]).numpy(), float(self.total))
             return rows.movedim(-1, self.dim).to(x.dtype, memory_format=torch.contiguous_format)
