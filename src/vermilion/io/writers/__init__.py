@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 from ...datamodels import Cube, Frame, Result
 from ...errors import ShapeError
 from .components import components_hdus
+from .coordinates import cube_cards
 from .folder import OutputFolder, slug
 from .headers import write_hdus
 from .images import DQ_BITS, component_hdus, model_hdus, residual_hdus
+from .layouts import LAYOUTS, Layout, layout_named
 from .provenance import describe, to_json, to_toml
-from .spectra import spectrum_hdus
+from .spectra import spectrum_ecsv, spectrum_hdus
 
-__all__ = ["DQ_BITS", "OutputFolder", "slug", "write_products"]
+__all__ = ["DQ_BITS", "LAYOUTS", "OutputFolder", "slug", "write_products"]
+
+logger = logging.getLogger(__name__)
 
 
 def write_products(
@@ -27,6 +32,7 @@ def write_products(
     options: Mapping[str, Any],
     argv: Sequence[str],
     cubes: bool = False,
+    layout: str = "flux",
 ) -> list[Path]:
     """Write what a separation found: FITS files, `run.toml` and `provenance.json`.
 
@@ -46,6 +52,9 @@ def write_products(
         The command line, for the headers.
     cubes : bool
         Also write `component_00.fits` …, one cube per component.
+    layout : {"flux", "muse", "primary"}
+        Names of the HDUs of `model.fits`, `residual.fits` and the cubes: FLUX / ERR / DQ (as Cubeviz wants them), DATA / STAT
+        (a variance) / DQ (mpdaf), or the data in the primary HDU beside ERR / DQ (spectral-cube).
 
     Returns
     -------
@@ -54,34 +63,40 @@ def write_products(
 
     Raises
     ------
+    ParameterError
+        If the layout is unknown.
     ShapeError
         If the maps or spectra do not belong to the cube.
     OutputError
         If the disk refuses; what is there under a final name is whole.
     """
+    chosen = layout_named(layout)
     frame = result.frame or cube.frame
     _require_same_shape(result, cube, frame)
+    if chosen.name != "flux" and cube_cards(frame, cube.meta.get("spectral_medium"))[1]:
+        logger.warning("the spectral axis needs a table of wavelengths, which %s does not look up: use --layout flux", chosen.opens_in)
     provenance = describe(result, cube, options=options, argv=argv)
     paths = [
         folder.write(name, lambda path, build=build: write_hdus(build(), path))  # type: ignore[misc]
-        for name, build in _fits_products(result, cube, frame, provenance, cubes)
+        for name, build in _fits_products(result, cube, frame, provenance, cubes, chosen)
     ]
-    texts = {"run.toml": to_toml(options), "provenance.json": to_json(provenance)}
+    texts = {f"spectrum_{k:02d}.ecsv": spectrum_ecsv(k, result, frame, provenance) for k in range(result.n_components)}
+    texts |= {"run.toml": to_toml(options), "provenance.json": to_json(provenance)}
     return paths + [folder.write(name, partial(_write_bytes, content)) for name, content in texts.items()]
 
 
 def _fits_products(
-    result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], cubes: bool
+    result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], cubes: bool, layout: Layout
 ) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
     """Names, and what builds the HDUs when their turn comes: one product at a time is in memory."""
     yield "components.fits", partial(components_hdus, result, frame, provenance)
-    yield "model.fits", partial(model_hdus, result, cube, frame, provenance)
-    yield "residual.fits", partial(residual_hdus, result, cube, frame, provenance)
+    yield "model.fits", partial(model_hdus, result, cube, frame, provenance, layout)
+    yield "residual.fits", partial(residual_hdus, result, cube, frame, provenance, layout)
     for k in range(result.n_components):
         yield f"spectrum_{k:02d}.fits", partial(spectrum_hdus, k, result, frame, provenance)
     if cubes:
         for k in range(result.n_components):
-            yield f"component_{k:02d}.fits", partial(component_hdus, k, result, cube, frame, provenance)
+            yield f"component_{k:02d}.fits", partial(component_hdus, k, result, cube, frame, provenance, layout)
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

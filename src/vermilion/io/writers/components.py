@@ -11,20 +11,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ...datamodels import Frame, History, Result
-from .headers import (
-    add_comments,
-    card_text,
-    common_unit,
-    gauge_text,
-    image_hdu,
-    medium,
-    primary_hdu,
-    sky_cards,
-    spectral_columns,
-    unit_text,
-)
+from .coordinates import add_medium, distortion, sky_cards, with_axis
+from .headers import add_comments, card_text, common_unit, gauge_text, image_hdu, primary_hdu, spectral_columns, unit_text
 
-__all__ = ["components_hdus", "integrated"]
+__all__ = ["components_hdus", "integrated", "mask_hdu"]
 
 Values = NDArray[np.floating[Any]]
 
@@ -67,9 +57,14 @@ def components_hdus(result: Result, frame: Frame, provenance: Mapping[str, Any])
         for name, (values, comment) in maps.items()
         if values is not None
     ]
+    return [primary, _spectra_hdu(result, frame, provenance), *images, mask_hdu(result, frame), _history_hdu(result.history)]
+
+
+def mask_hdu(result: Result, frame: Frame) -> fits.ImageHDU:
+    """The HDU MASK: 1 where a pixel was dropped; with all that is known of the sky."""
     dropped = np.isnan(result.morphologies).all(axis=0).astype(np.uint8)
-    mask = image_hdu("MASK", dropped, sky_cards(frame), comments=("1 = pixel dropped: no weight in any band",))
-    return [primary, _spectra_hdu(result, frame), *images, mask, _history_hdu(result.history)]
+    said = distortion(frame)
+    return image_hdu("MASK", dropped, sky_cards(frame), comments=("1 = pixel dropped: no weight in any band", *([said] if said else [])))
 
 
 def integrated(result: Result) -> tuple[Values, Values | None]:
@@ -82,7 +77,7 @@ def integrated(result: Result) -> tuple[Values, Values | None]:
     return result.spectra * total, None if error is None else error * np.abs(total)
 
 
-def _spectra_hdu(result: Result, frame: Frame) -> fits.BinTableHDU:
+def _spectra_hdu(result: Result, frame: Frame, provenance: Mapping[str, Any]) -> fits.BinTableHDU:
     data_unit = common_unit(frame)
     flux_unit = None if data_unit is None else data_unit * u.pix
     shape_unit = None if _unit_sum(result) else data_unit
@@ -96,8 +91,7 @@ def _spectra_hdu(result: Result, frame: Frame) -> fits.BinTableHDU:
         if flux_errors is not None:
             columns.append(_column(f"flux_error_{k}", flux_errors[:, k], flux_unit))
     table = fits.BinTableHDU.from_columns(columns, name="SPECTRA")
-    if medium(frame):
-        table.header["WAVETYPE"] = (medium(frame), "WAVE: in vacuum, AWAV: in air, FREQ, VRAD, ...")
+    add_medium(table.header, frame, provenance)
     table.header["NORMALIZ"] = (gauge_text(result.normalization), "gauge")
     add_comments(table.header, ("shape_k = A_k, flux_k = A_k x (sum of map k over the pixels)", _CONDITIONAL))
     return table
@@ -128,11 +122,5 @@ def _band_sum(result: Result) -> tuple[str, ...]:
 
 def _component_axis(sky: fits.Header) -> fits.Header:
     """`sky` with a third axis that counts components from 0."""
-    if not sky:
-        return sky
-    header = sky.copy()
-    header["WCSAXES"] = 3
-    header["CTYPE3"] = ("COMPONENT", "number of the component, from 0")
-    for keyword, value in (("CRPIX3", 1.0), ("CRVAL3", 0.0), ("CDELT3", 1.0)):
-        header[keyword] = value
-    return header
+    cards = {"CTYPE3": ("COMPONENT", "number of the component, from 0"), "CRVAL3": (0.0, ""), "CDELT3": (1.0, "")}
+    return with_axis(sky, cards) if sky else sky

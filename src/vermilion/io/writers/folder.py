@@ -21,7 +21,7 @@ try:
 except ImportError:  # no flock outside POSIX
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["OutputFolder", "slug"]
+__all__ = ["OutputFolder", "output_error", "slug", "write_atomically"]
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class OutputFolder:
                 self.close()
                 raise
         except OSError as error:
-            raise _output_error(f"{self.path} cannot be opened for writing", error) from error
+            raise output_error(f"{self.path} cannot be opened for writing", error) from error
         return self
 
     def close(self) -> None:
@@ -244,11 +244,11 @@ class OutputFolder:
             (self.path / _DONE).unlink(missing_ok=True)  # from here on the earlier products are replaced one by one
         try:
             target.parent.mkdir(exist_ok=True)
-            _write_atomically(target, producer)
+            write_atomically(target, producer)
         except VermilionError:
             raise
         except OSError as error:
-            raise _output_error(f"{target} was not written", error) from error
+            raise output_error(f"{target} was not written", error) from error
         if name not in self.written:
             self.written.append(name)
         return target
@@ -291,7 +291,8 @@ def _require_writable(folder: Path, mode: int) -> None:
         raise OutputReadOnlyError(f"{folder} may not be written: change its permissions or choose another folder.")
 
 
-def _output_error(what: str, error: OSError) -> OutputError:
+def output_error(what: str, error: OSError) -> OutputError:
+    """The error of ours that says why a file could not be written."""
     # astropy and numpy say in words, without a number, that the disk is full
     number = errno.ENOSPC if str(error).startswith("Not enough space") else error.errno
     kind = OutputReadOnlyError if number in (errno.EACCES, errno.EPERM, errno.EROFS) else OutputError
@@ -299,7 +300,8 @@ def _output_error(what: str, error: OSError) -> OutputError:
     return kind(f"{what}: {os.strerror(number) if number else error}{hint}.")
 
 
-def _write_atomically(target: Path, producer: Callable[[Path], object]) -> None:
+def write_atomically(target: Path, producer: Callable[[Path], object]) -> None:
+    """Let `producer` write a file beside `target` and move it there once it is whole."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         producer(temporary)

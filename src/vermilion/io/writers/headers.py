@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from ...datamodels import Frame
@@ -23,12 +22,10 @@ __all__ = [
     "add_comments",
     "card_text",
     "common_unit",
-    "cube_cards",
     "gauge_text",
     "image_hdu",
-    "medium",
     "primary_hdu",
-    "sky_cards",
+    "primary_image",
     "spectral_columns",
     "unit_text",
     "write_hdus",
@@ -37,6 +34,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _STRING_LIMIT = 65
+_HISTORY_LINES = 200
+_HISTORY_TEXT = 500
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 _DATE = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9](T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]*)?)?$")
 _ASCII = str.maketrans(
@@ -56,7 +55,6 @@ _ASCII = str.maketrans(
         "’": "'",
     }
 )
-_CTYPE_OF = {"length": "WAVE", "frequency": "FREQ", "energy": "ENER", "wavenumber": "WAVN", "speed": "VELO"}
 
 
 def card_text(value: object, limit: int | None = None) -> str:
@@ -128,8 +126,17 @@ def _history(provenance: Mapping[str, Any]) -> list[str]:
         "normalization": provenance["normalization"],
     }
     lines = [f"{name}: {'unknown' if value is None else value}" for name, value in facts.items()]
-    lines += [f"read: {decision}" for decision in provenance["decisions"]]
-    return lines + [f"note: {note}" for note in provenance["notes"]]
+    for name, texts in (("read", provenance["decisions"]), ("note", provenance["notes"])):
+        lines += [f"{name}: {_shortened(text)}" for text in texts[:_HISTORY_LINES]]
+        if len(texts) > _HISTORY_LINES:
+            lines.append(f"{name}: and {len(texts) - _HISTORY_LINES} more, see provenance.json")
+    return lines
+
+
+def _shortened(text: object) -> str:
+    """At most `_HISTORY_TEXT` characters: names and units from a hostile file may be long."""
+    text = card_text(text)
+    return text if len(text) <= _HISTORY_TEXT else f"{text[: _HISTORY_TEXT - 4]} ..."
 
 
 def gauge_text(normalization: str) -> str:
@@ -168,79 +175,20 @@ def unit_text(unit: u.UnitBase | None) -> str:
         return card_text(unit.to_string(), _STRING_LIMIT)
 
 
-# -- coordinates -------------------------------------------------------------------------------------------------------
-
-
-def sky_cards(frame: Frame) -> fits.Header:
-    """The two celestial axes of `frame`, no card at all where it has none."""
-    if frame.wcs is None or not frame.wcs.has_celestial:
-        return fits.Header()
-    try:
-        header: fits.Header = frame.wcs.celestial.to_header(relax=True)
-    except Exception as error:  # wcslib has its own kinds of failure, and maps without coordinates are better than none
-        logger.warning("the celestial coordinates cannot be written: %s", error)
-        return fits.Header()
-    header.remove("MJDREF", ignore_missing=True)  # 0 where the input says nothing
-    return header
-
-
-def cube_cards(frame: Frame) -> tuple[fits.Header, list[fits.BinTableHDU]]:
-    """Coordinates of the (band, y, x) samples, and the table that they look wavelengths up in, if they need one.
-
-    An evenly spaced axis is written as CRVAL3 and CDELT3 in the unit of `frame.spectral_axis`, any other one as a ``-TAB``
-    axis with the table ``WCS-TABLE`` (Greisen et al. 2006, A&A 446, 747, section 6).
-    """
-    header = sky_cards(frame)
-    axis, kind = frame.spectral_axis, medium(frame)
-    if axis is None or not kind or len(axis) < 2:
-        return _with_axis(header, {}), []
-    values = axis.value.astype(float)
-    step = float(f"{(values[-1] - values[0]) / (len(values) - 1):.12g}")
-    even = values[0] + step * np.arange(len(values))
-    cards: dict[str, tuple[object, str]] = {"CUNIT3": (unit_text(axis.unit), "unit of the spectral axis")}
-    if step != 0 and np.abs(even - values).max() < 1e-5 * abs(step):
-        cards |= {"CTYPE3": (kind, "spectral axis"), "CRVAL3": (values[0], "first band"), "CDELT3": (step, "step between bands")}
-        return _with_axis(header, cards), []
-    cards |= {"CTYPE3": (f"{kind}-TAB", "spectral axis"), "CRVAL3": (1.0, "row of the table"), "CDELT3": (1.0, "")}
-    cards |= {"PS3_0": ("WCS-TABLE", "table"), "PS3_1": ("wavelength", "column")}
-    cards |= {"PV3_1": (1.0, "EXTVER"), "PV3_2": (1.0, "EXTLEVEL"), "PV3_3": (1.0, "axis of the column's array")}
-    lookup = fits.Column("wavelength", f"{len(values)}D", unit=unit_text(axis.unit), array=values[None, :, None], dim=f"(1,{len(values)})")
-    return _with_axis(header, cards), [fits.BinTableHDU.from_columns([lookup], name="WCS-TABLE", ver=1)]
-
-
-def _with_axis(sky: fits.Header, cards: Mapping[str, tuple[object, str]]) -> fits.Header:
-    """`sky` (possibly empty) with a third axis."""
-    if not sky and not cards:
-        return fits.Header()
-    header = sky.copy()
-    header.insert(0, ("WCSAXES", 3, "Number of coordinate axes")) if "WCSAXES" not in header else header.set("WCSAXES", 3)
-    header["CRPIX3"] = (1.0, "Pixel coordinate of reference point")
-    for keyword, (value, comment) in (cards or {"CTYPE3": ("", "band"), "CRVAL3": (1.0, ""), "CDELT3": (1.0, "")}).items():
-        header[keyword] = (value, comment)
-    return header
-
-
-def medium(frame: Frame) -> str:
-    """What the spectral axis is, as CTYPE3 says it: WAVE (vacuum), AWAV (air), FREQ, VRAD …; '' where there is none."""
-    if frame.spectral_axis is None:
-        return ""
-    wcs: WCS | None = frame.wcs
-    if wcs is not None and wcs.naxis > 2:
-        kind = str(wcs.wcs.ctype[2])[:4].rstrip("-")
-        if kind in {*_CTYPE_OF.values(), "AWAV", "VRAD", "VOPT", "ZOPT", "BETA"}:
-            return kind
-    return next((kind for name, kind in _CTYPE_OF.items() if name in frame.spectral_axis.unit.physical_type), "")
+# -- tables -----------------------------------------------------------------------------------------------------------
 
 
 def spectral_columns(frame: Frame) -> list[fits.Column]:
-    """The first columns of a table with one row per band: ``wavelength``, or ``band`` where there is no spectral axis."""
+    """The first columns of a table with one row per band: ``wavelength``, and ``band`` where bands have names or no wavelengths."""
     if frame.spectral_axis is not None:
         axis = frame.spectral_axis
         columns = [fits.Column("wavelength", "D", unit=unit_text(axis.unit) or None, array=axis.value)]
-    elif frame.band_names is not None:
-        names = [card_text(name) or "-" for name in frame.band_names]
-        columns = [fits.Column("band", f"{max(map(len, names))}A", array=np.array(names))]
     else:
+        columns = []
+    if frame.band_names is not None:
+        names = [card_text(name) or "-" for name in frame.band_names]
+        columns.append(fits.Column("band", f"{max(map(len, names))}A", array=np.array(names)))
+    if not columns:
         columns = [fits.Column("band", "J", array=np.arange(frame.n_bands))]
     if common_unit(frame) is None:
         units = [unit_text(unit) or "-" for unit in frame.unit]
@@ -253,11 +201,28 @@ def spectral_columns(frame: Frame) -> list[fits.Column]:
 
 def image_hdu(name: str, data: NDArray[Any], coordinates: fits.Header, *, unit: str = "", comments: Sequence[str] = ()) -> fits.ImageHDU:
     """An image extension with its coordinates and unit."""
+    return fits.ImageHDU(data, header=_image_cards(coordinates, unit, comments), name=name)
+
+
+def primary_image(
+    primary: fits.PrimaryHDU, data: NDArray[Any], coordinates: fits.Header, unit: str, comments: Sequence[str]
+) -> fits.PrimaryHDU:
+    """The first HDU of a product with an image in it; of cards that both provenance and coordinates have, those of the coordinates stay."""
+    header = primary.header.copy()
+    for card in _image_cards(coordinates, unit, comments).cards:
+        if card.keyword == "COMMENT":
+            header.add_comment(card.value)
+        else:
+            header[card.keyword] = (card.value, card.comment)
+    return fits.PrimaryHDU(data, header=header)
+
+
+def _image_cards(coordinates: fits.Header, unit: str, comments: Sequence[str]) -> fits.Header:
     header = coordinates.copy()
     if unit:
         header["BUNIT"] = (unit, "unit of the data")
     add_comments(header, comments)
-    return fits.ImageHDU(data, header=header, name=name)
+    return header
 
 
 def write_hdus(hdus: Sequence[Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`model.fits`, `residual.fits` and cubes of single components: FLUX, ERR and DQ with the coordinates of the input."""
+"""`model.fits`, `residual.fits` and cubes of single components: data, noise and DQ with the coordinates of the input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ...datamodels import Cube, Frame, Result
-from .headers import common_unit, cube_cards, image_hdu, primary_hdu, unit_text
+from .components import mask_hdu
+from .coordinates import cube_cards, distortion
+from .headers import common_unit, image_hdu, primary_hdu, primary_image, spectral_columns
+from .layouts import Layout
 
 __all__ = ["DQ_BITS", "component_hdus", "data_quality", "model_hdus", "residual_hdus"]
 
@@ -27,29 +30,29 @@ DQ_BITS: Mapping[int, str] = {
 _TILE_BYTES = 32e6
 
 
-def model_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+def model_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], layout: Layout) -> list[Any]:
     """The HDUs of `model.fits`: A S, NaN in dropped pixels and dead bands."""
-    model = np.empty(cube.data.shape, dtype=_stored(cube))
+    model = np.empty(cube.data.shape, dtype=_stored(cube.data))
     for bands, tile in _model_tiles(result):
         model[bands] = tile
-    return _cube_hdus(model, result, cube, frame, primary_hdu(provenance), "model A S")
+    return _cube_hdus(model, result, cube, frame, primary_hdu(provenance), "model A S", layout)
 
 
-def residual_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+def residual_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], layout: Layout) -> list[Any]:
     """The HDUs of `residual.fits`: data minus model, also where a datum was masked (see DQ)."""
-    residual = np.empty(cube.data.shape, dtype=_stored(cube))
+    residual = np.empty(cube.data.shape, dtype=_stored(cube.data))
     for bands, tile in _model_tiles(result):
         residual[bands] = cube.data[bands] - tile
-    return _cube_hdus(residual, result, cube, frame, primary_hdu(provenance), "data minus model")
+    return _cube_hdus(residual, result, cube, frame, primary_hdu(provenance), "data minus model", layout)
 
 
-def component_hdus(k: int, result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any]) -> list[Any]:
+def component_hdus(k: int, result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], layout: Layout) -> list[Any]:
     """The HDUs of the cube A_k S_k of one component."""
-    values = np.empty(cube.data.shape, dtype=_stored(cube))
+    values = np.empty(cube.data.shape, dtype=_stored(cube.data))
     for bands, tile in _model_tiles(result, [k]):
         values[bands] = tile
     primary = primary_hdu(provenance, {"NAME": (result.names[k], f"component {k}")})
-    return _cube_hdus(values, result, cube, frame, primary, f"A_k S_k of component {k}")
+    return _cube_hdus(values, result, cube, frame, primary, f"A_k S_k of component {k}", layout)
 
 
 def data_quality(result: Result, cube: Cube) -> NDArray[np.uint8]:
@@ -74,11 +77,11 @@ def _has_noise(variance: NDArray[Any]) -> NDArray[np.bool_]:
         return np.isfinite(variance) & (variance > 0) & np.isfinite(1.0 / variance.astype(np.float64))
 
 
-def _stored(cube: Cube) -> np.dtype[Any]:
-    """Big-endian float32, as FITS wants it, so that nothing is copied; float64 for data that float32 could not hold."""
-    if cube.data.dtype == np.float32:
+def _stored(values: NDArray[Any]) -> np.dtype[Any]:
+    """Big-endian float32, as FITS wants it, so that nothing is copied; float64 for values that float32 could not hold."""
+    if values.dtype == np.float32:
         return np.dtype(">f4")
-    peak = max(float(np.abs(band[np.isfinite(band)]).max(initial=0)) for band in cube.data)
+    peak = max(float(np.abs(band[np.isfinite(band)]).max(initial=0)) for band in values)
     return np.dtype(">f4" if 1e-25 < peak < 1e30 else ">f8")
 
 
@@ -94,21 +97,43 @@ def _model_tiles(result: Result, components: list[int] | None = None) -> Iterato
         yield bands, (spectra[bands] @ flat).reshape(-1, *maps.shape[1:])
 
 
-def _cube_hdus(values: NDArray[Any], result: Result, cube: Cube, frame: Frame, primary: fits.PrimaryHDU, meaning: str) -> list[Any]:
-    """PRIMARY | FLUX | ERR (where noise is known) | DQ | WCS-TABLE (where the spectral axis needs one)."""
-    coordinates, lookup = cube_cards(frame)
-    unit = unit_text(common_unit(frame))
-    hdus: list[Any] = [primary, image_hdu("FLUX", values, coordinates, unit=unit, comments=(meaning,))]
+def _cube_hdus(
+    values: NDArray[Any], result: Result, cube: Cube, frame: Frame, primary: fits.PrimaryHDU, meaning: str, layout: Layout
+) -> list[Any]:
+    """PRIMARY | data | noise (where it is known) | DQ | BANDS (where bands have names or units) | WCS-TABLE (where the axis needs one)."""
+    coordinates, lookup = cube_cards(frame, cube.meta.get("spectral_medium"))
+    unit = common_unit(frame)
+    said = (meaning, *filter(None, [distortion(frame)]))
+    primary.header["LAYOUT"] = (layout.name, "names of the HDUs")
+    if layout.data:
+        hdus: list[Any] = [primary, image_hdu(layout.data, values, coordinates, unit=layout.bunit(unit), comments=said)]
+    else:
+        hdus = [primary_image(primary, values, coordinates, layout.bunit(unit), said)]
     if cube.variance is not None:
-        comment = "1-sigma noise of the data, as the input claims it"
-        hdus.append(image_hdu("ERR", _noise(cube.variance, values.dtype), coordinates, unit=unit, comments=(comment,)))
+        noise, comment = _noise(cube.variance, variance=layout.variance)
+        hdus.append(image_hdu(layout.noise, noise, coordinates, unit=layout.noise_unit(unit), comments=(comment,)))
     bits = [f"DQ & {bit}: {text}" for bit, text in DQ_BITS.items()]
-    return [*hdus, image_hdu("DQ", data_quality(result, cube), coordinates, comments=bits), *lookup]
+    hdus.append(image_hdu("DQ", data_quality(result, cube), coordinates, comments=bits))
+    return [*hdus, *_sky_plane(result, frame), *_band_table(frame), *lookup]
 
 
-def _noise(variance: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    noise = np.full(variance.shape, np.nan, dtype=dtype)
-    for band, sigma in zip(variance, noise, strict=True):
+def _sky_plane(result: Result, frame: Frame) -> list[fits.ImageHDU]:
+    """The image plane with the distortion of the sky, where there is one."""
+    return [mask_hdu(result, frame)] if distortion(frame) else []
+
+
+def _band_table(frame: Frame) -> list[fits.BinTableHDU]:
+    """What images cannot say of their bands: names, and units that differ."""
+    if frame.band_names is None and common_unit(frame) is not None:
+        return []
+    return [fits.BinTableHDU.from_columns(spectral_columns(frame), name="BANDS")]
+
+
+def _noise(variances: NDArray[Any], *, variance: bool) -> tuple[NDArray[Any], str]:
+    """The variances, or their roots, NaN where no noise is known; and what to say of them."""
+    noise = np.full(variances.shape, np.nan, dtype=">f8" if variances.dtype == np.float64 else ">f4")
+    for band, out in zip(variances, noise, strict=True):
         known = _has_noise(band)
-        sigma[known] = np.sqrt(band[known])
-    return noise
+        out[known] = band[known] if variance else np.sqrt(band[known])
+    what = "variance of the data" if variance else "1-sigma noise of the data"
+    return noise.astype(_stored(noise), copy=False), f"{what}, as the input claims it"

@@ -53,6 +53,7 @@ def describe(result: Result, cube: Cube, *, options: Mapping[str, Any], argv: Se
         "options": options,
         "packages": _versions(),
         "source": cube.meta.get("header", {}),
+        "spectral_medium": cube.meta.get("spectral_medium"),
         "status": result.status.name,
         "status_text": result.status.value,
         "unique": {True: "T", False: "F", None: "untested"}.get(known.get("unique"), str(known.get("unique"))),
@@ -68,7 +69,8 @@ def _sentence(decision: Any) -> str:
         return str(decision)
     if decision.get("hdu") is None:
         return str(decision.get("why"))
-    return f"HDU {decision['hdu']} {decision.get('name', '')}: {decision.get('taken_as')} ({decision.get('why')})"
+    where = f"HDU {decision['hdu']} {decision.get('name', '')}".rstrip()
+    return f"{where}: {decision.get('taken_as')} ({decision.get('why')})"
 
 
 def creation_date() -> str:
