@@ -34,7 +34,7 @@ TABLE = {
         "factorize initialize alternating fit diagnose peers models optim observation prox likelihood datamodels errors",
         f"torch {ARRAYS}",
     ),
-    "io": ("datamodels errors", "numpy astropy"),
+    "io": ("datamodels diagnose errors", "numpy astropy scipy h5py tifffile"),
     "diagnose": ("datamodels errors", ARRAYS),
     "plot": ("datamodels diagnose errors", "matplotlib mpl_toolkits numpy astropy"),
     "report": ("datamodels diagnose plot errors", "jinja2 bokeh numpy astropy"),
@@ -50,7 +50,7 @@ TABLE = {
 WITHOUT_TORCH = ("errors", "datamodels", "io", "diagnose", "plot", "report")
 WITHOUT_ASTROPY = ("prox", "likelihood", "optim", "alternating")
 # Where imports may stand inside functions; packages that may be imported so anywhere, because they are optional.
-LATE_PLACES = ("__init__.py", "cli/", "peers/", "io/interop.py")
+LATE_PLACES = ("__init__.py", "cli/", "peers/", "io/interop/", "io/containers/", "io/writers/hyperspectral.py")
 OPTIONAL = {"numba", "triton", "galsim", "sklearn", "photutils", "scarlet", "psutil"}
 
 

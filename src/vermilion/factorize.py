@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from .alternating import (
     worth_compressing,
 )
 from .datamodels import History, Result, Status
-from .diagnose.gauge import AS_SOLVED, UNIT_SUM, flux_order, unit_sum_gauge
+from .diagnose.gauge import AS_SOLVED, UNIT_SUM, condition_number, flux_order, unit_sum_gauge
 from .diagnose.uncertainty import least_squares_maps, morphology_errors, noise_from_residuals, spectra_errors
 from .errors import ConvergenceWarning, DeviceError, ParameterError, ShapeError
 from .fit import fit
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 Callback = Callable[[Tensor, Tensor], bool | None]
 SMALL = 1 << 20
+COLLINEAR = 1e3  # condition number of spectra of unit length beyond which it is said
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -547,6 +549,12 @@ def _result(
     W = None if data[1] is None else data[1].cpu().numpy()
     if problem.W is not data[1]:  # data that are not finite have no weight
         W = np.where(np.isfinite(Y) & np.isfinite(1.0 if W is None else W), 1.0 if W is None else W, 0.0)
+    condition = condition_number(A)
+    provenance["condition_number"] = condition if math.isfinite(condition) else None
+    if condition > COLLINEAR:
+        notes.append(
+            f"the spectra are nearly linearly dependent (condition number {condition:.3g}): their components can hardly be told apart."
+        )
     provenance["noise"] = "from the weights" if data[1] is not None else "from the residuals: no weights were given"
     noise = 1.0
     if data[1] is None:

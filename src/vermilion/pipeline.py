@@ -16,10 +16,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .datamodels import Cube, Frame, Matrix, Result, Status
+from .diagnose.correlated_sums import CorrelationKernel
+from .diagnose.expected_counts import expected_counts
+from .diagnose.uncertainty import morphology_noise_factors, spectra_noise_factors
 from .errors import NoDataError, ParameterError, ShapeError
 from .factorize import factorize
 from .initialize import weighted_subspace
 from .io.writers import OutputFolder, write_products
+from .io.writers.hyperspectral import hyperspectral_products
 from .plot import save_figures
 from .prox import Chain, MaxEntropy, NonNegative, Prox, Soft
 from .rank import stability
@@ -83,6 +87,7 @@ def separate(
     ParameterError, ShapeError, NoDataError, DeviceError
         As `factorize`.
     """
+    cube = _weighed_counts(cube)
     matrix = cube.to_matrix()
     if matrix.data.size == 0:
         raise NoDataError("no value of the cube has a positive weight: nothing to separate.")
@@ -100,7 +105,17 @@ def separate(
     }
     result = factorize(data, weights, **options)
     result = _uniqueness(result, data, weights, starts, options, announce)
+    result = _correlated_errors(result, matrix)
     return _on_the_sky(result, matrix.frame, dead)
+
+
+def _weighed_counts(cube: Cube) -> Cube:
+    """A cube of counts with the variances that are to be expected of them; any other as it is."""
+    if cube.meta.get("likelihood") != "poisson" or cube.variance is not None:
+        return cube
+    variance = expected_counts(cube.data, cube.meta.get("exposure"), cube.weights > 0)
+    log.info("counts: weights are the inverse of the counts expected from the pixels around each")
+    return replace(cube, variance=variance)
 
 
 def _morphologies(matrix: Matrix, prox: Any, entropy: float | None, sparsity: float | None, n_components: int, *, known_noise: bool) -> Any:
@@ -172,6 +187,33 @@ def _uniqueness(
     return replace(result, notes=notes, provenance=provenance)
 
 
+def _correlated_errors(result: Result, matrix: Matrix) -> Result:
+    """The result with errors that hold for noise that neighboring voxels share, where the frame says that they do."""
+    frame = matrix.frame
+    kernel = CorrelationKernel.of(frame.noise_correlation)
+    if kernel == CorrelationKernel():
+        return result
+    live = np.asarray((matrix.weights > 0).any(axis=1))
+    spectra = np.where(live[:, None], np.nan_to_num(result.spectra), 0.0)
+    of_maps = morphology_noise_factors(spectra, matrix.weights, kernel) if kernel.spectral > 0 else 1.0
+    pixels = np.arange(frame.n_pixels) if frame.pixels is None else frame.pixels
+    of_spectra = spectra_noise_factors(result.morphologies, matrix.weights, kernel, pixels, frame.shape) if kernel.spatial > 0 else 1.0
+
+    def times(errors: NDArray[Any] | None, factors: Any) -> Any:
+        return None if errors is None else errors * factors
+
+    log.info(
+        "errors are larger as noise is correlated: %.3f times in spectra, %.3f in maps (medians)", np.median(of_spectra), np.median(of_maps)
+    )
+    return replace(
+        result,
+        spectra_error=times(result.spectra_error, of_spectra),
+        morphologies_error=times(result.morphologies_error, of_maps),
+        signed_error=times(result.signed_error, of_maps),
+        provenance={**result.provenance, "noise_correlation": dict(frame.noise_correlation or {})},
+    )
+
+
 def _on_the_sky(result: Result, frame: Frame, dead: NDArray[np.bool_]) -> Result:
     """The result with maps for pixels, and NaN where there were no data."""
 
@@ -201,6 +243,8 @@ def write(
     overwrite: bool = False,
     cubes: bool = False,
     figures: bool = True,
+    layout: str = "flux",
+    also: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
 ) -> list[Path]:
@@ -220,6 +264,10 @@ def write(
         Also write one cube per component.
     figures : bool
         Draw the pictures.
+    layout : {"flux", "muse", "primary"}
+        How the HDUs of cubes are named: for Cubeviz, mpdaf or spectral-cube.
+    also : sequence of {"envi", "mat", "tiff"}
+        Maps and spectra in these formats as well.
     options : mapping, optional
         Resolved options, for `run.toml`.
     argv : sequence of str, optional
@@ -237,11 +285,12 @@ def write(
     """
     if not isinstance(out, OutputFolder):
         with OutputFolder(out, overwrite=overwrite) as folder:
-            paths = write(result, cube, folder, cubes=cubes, figures=figures, options=options, argv=argv)
+            paths = write(result, cube, folder, cubes=cubes, figures=figures, layout=layout, also=also, options=options, argv=argv)
             folder.finish(result.status.value)
             return paths
     options = dict(result.provenance) if options is None else options
-    paths = write_products(out, result, cube, options=options, argv=sys.argv if argv is None else argv, cubes=cubes)
+    paths = write_products(out, result, cube, options=options, argv=sys.argv if argv is None else argv, cubes=cubes, layout=layout)
+    paths += [out.write(name, producer) for name, producer in hyperspectral_products(also, result, result.frame or cube.frame, cube.meta)]
     if figures:
         paths += [out.path / name for name in save_figures(result, cube, out.write)]
     return paths

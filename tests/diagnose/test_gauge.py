@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vermilion.diagnose.gauge import flux_order, unit_sum_gauge
+from vermilion.diagnose.gauge import condition_number, flux_order, unit_sum_gauge
 
 
 def test_the_gauge_divides_spectra_by_their_sums_and_keeps_the_product():
@@ -50,3 +50,12 @@ def test_kept_components_stay_at_their_place_in_the_order():
 
 def test_equal_fluxes_stay_in_order():
     assert flux_order(np.ones((2, 3)), np.ones((3, 2))).tolist() == [0, 1, 2]
+
+
+def test_the_condition_number_does_not_depend_on_units_and_finds_doubles():
+    A = np.random.default_rng(0).gamma(1.0, size=(30, 3))
+    assert condition_number(A * [1, 1e6, 1e-9]) == pytest.approx(condition_number(A))
+    assert condition_number(A) == pytest.approx(np.linalg.cond(A / np.linalg.norm(A, axis=0)))
+    assert condition_number(A[:, [0, 1, 1]]) > 1e12
+    assert condition_number(np.zeros((4, 2))) == np.inf
+    assert condition_number(np.ones((2, 3))) == np.inf

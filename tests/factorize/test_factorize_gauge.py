@@ -214,3 +214,16 @@ def test_single_precision_data_in_another_unit_give_the_same_factors(factor, sam
     there = factorize(Y * np.float32(factor), W.astype(np.float64) / factor**2, n_components=4, device="cpu")
     np.testing.assert_allclose(there.spectra, here.spectra, rtol=0, atol=1e-6 * here.spectra.max())
     np.testing.assert_allclose(there.morphologies / factor, here.morphologies, rtol=0, atol=1e-6 * here.morphologies.max())
+
+
+def test_collinear_spectra_are_told():
+    rng = np.random.default_rng(0)
+    a, b = rng.gamma(1.0, size=(2, 40))
+    S = rng.gamma(1.0, size=(3, 60))
+    Y = np.stack([a, b, a + 1e-5 * b], axis=1) @ S
+    twins = factorize(Y, n_components=2, fixed_spectra={0: a, 1: a + 1e-5 * b}, max_iter=5, tol=0)
+    assert twins.provenance["condition_number"] > 1e4
+    assert any("linearly dependent" in note for note in twins.notes)
+    apart = factorize(Y, n_components=2, fixed_spectra={0: a, 1: b}, max_iter=5, tol=0)
+    assert 1 <= apart.provenance["condition_number"] < 10
+    assert not any("linearly dependent" in note for note in apart.notes)

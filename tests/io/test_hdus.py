@@ -144,6 +144,26 @@ def test_an_eso_header_says_what_the_errors_are(save, kind, values):
     assert kind in decision(cube, "NOISE")["why"]
 
 
+@pytest.mark.parametrize(("kind", "bad"), [("MASKZERO", 1), ("FLAG32BIT", 1), ("MASKONE", 0)])
+def test_an_eso_header_says_what_a_mask_means(save, kind, bad):
+    flags = np.full(FLUX.shape, 1 - bad, "i4")
+    flags[2, 3, 4] = bad
+    data = image(name="SCI", HDUCLASS="ESO", HDUCLAS1="IMAGE", HDUCLAS2="DATA", QUALDATA="FLAGGED")
+    cube = read(save(data, image(flags, "FLAGGED", HDUCLASS="ESO", HDUCLAS1="IMAGE", HDUCLAS2="QUALITY", HDUCLAS3=kind)))
+    assert np.argwhere(cube.mask).tolist() == [[2, 3, 4]]
+    assert "QUALDATA of the data names it" in decision(cube, "FLAGGED")["why"]
+
+
+def test_eso_roles_are_found_without_pointers(save):
+    flags = np.zeros(FLUX.shape, "i4")
+    flags[0, 0, 0] = 4
+    data = image(name="X1", HDUCLASS="ESO", HDUCLAS1="IMAGE", HDUCLAS2="DATA")
+    error = image(SIGMA**2, "X2", HDUCLASS="ESO", HDUCLAS2="ERROR", HDUCLAS3="MSE", SCIDATA="X1", BUNIT="")
+    cube = read(save(data, error, image(flags, "X3", HDUCLASS="ESO", HDUCLAS2="QUALITY", HDUCLAS3="FLAG32BIT", SCIDATA="X1")))
+    np.testing.assert_array_equal(cube.variance, SIGMA**2)
+    assert np.argwhere(cube.mask).tolist() == [[0, 0, 0]]
+
+
 def test_where_only_the_name_speaks_the_record_and_the_log_say_so(save, caplog):
     with caplog.at_level(logging.INFO, "vermilion"):
         cube = read(save(image(name="FLUX"), image(SIGMA, "ERR")))

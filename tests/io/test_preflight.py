@@ -124,7 +124,6 @@ def test_an_empty_file_is_named_so(tmp_path):
         (b"wavelength,flux\n1,2\n", "text beginning with 'wavelength,flux"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
         (b"<!DOCTYPE html><title>Login</title>", "an HTML page"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
         (bytes(range(128)), "binary data beginning with 00 01"),
         (gzip.compress(b"hello, this is text"), "text beginning with .* inside gzip"),
     ],

@@ -25,6 +25,22 @@ FLUX = u.erg / u.s / u.cm**2 / u.AA
         ("counts", u.ct),
         ("mum", u.um),
         ("MJy/sr", u.MJy / u.sr),
+        ("ergs s-1 cm-2 A-1", FLUX),
+        ("1E-16 ERG/S/CM2/A", 1e-16 * FLUX),
+        ("10^{-16} erg/sec/cm^2/Angstroem", 1e-16 * FLUX),
+        ("1e-17 erg/s/cm2/Ang/fiber", 1e-17 * FLUX / u.pix),
+        ("MJY/SR", u.MJy / u.sr),
+        ("mjy/beam", u.mJy / u.beam),
+        ("Jy/beam km/s", u.Jy / u.beam * u.km / u.s),
+        ("cts/s", u.ct / u.s),
+        ("ADU", u.adu),
+        ("nanomaggies", u.nmgy),
+        ("nanomaggy", u.nmgy),
+        ("nmgy", u.nmgy),
+        ("Nanomaggy", u.nmgy),
+        ("Nanometers", u.nm),
+        ("KM/S", u.km / u.s),
+        ("HZ", u.Hz),
     ],
 )
 def test_a_spelling_of_the_field_means_what_its_authors_meant(text, unit):
@@ -44,7 +60,7 @@ def test_an_ampere_where_no_energy_is_stays_an_ampere():
     assert parse_unit("A/m2") == (u.A / u.m**2, None)
 
 
-@pytest.mark.parametrize("text", ["unknown", "furlongs", "erg//x", "(((", "Corrected DN"])
+@pytest.mark.parametrize("text", ["unknown", "furlongs", "erg//x", "(((", "Corrected DN", "MJY"])
 def test_what_nobody_understands_is_an_error(text):
     with pytest.raises(UnitError, match="not understood"):
         parse_unit(text)

@@ -229,3 +229,30 @@ def test_products_are_written_for_a_result(tmp_path):
     assert all(path.is_file() for path in paths)
     assert (tmp_path / "out" / "DONE").is_file()
     assert {"components.fits", "model.fits", "residual.fits"} <= {path.name for path in paths}
+
+
+def test_maps_and_spectra_are_also_written_for_other_programs(tmp_path):
+    cube, *_ = scene()
+    result = separate(cube, n_components=2, starts=0, max_iter=30)
+    paths = write(result, cube, tmp_path / "out", figures=False, also=("envi", "mat", "tiff"))
+    names = {path.name for path in paths}
+    assert {"maps.img", "maps.hdr", "spectra.sli", "spectra.hdr", "components.mat", "maps.tif"} <= names
+    np.testing.assert_array_equal(read(tmp_path / "out" / "maps.hdr").data, result.morphologies)
+    with pytest.raises(ParameterError, match="expected envi, mat, tiff"):
+        write(result, cube, tmp_path / "other", figures=False, also=("jpeg",))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_faint_counts_keep_their_flux(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:40, :40]
+    maps = np.stack([np.exp(-0.5 * ((y - 20) ** 2 + (x - 14) ** 2) / 16), np.ones_like(x, dtype=float)])
+    spectra = np.stack([np.linspace(6, 1, 12), np.full(12, 0.4)], axis=1)
+    expected = np.einsum("bk,kyx->byx", spectra, maps)
+    cube = Cube(rng.poisson(expected).astype(np.float32), meta={"likelihood": "poisson"})
+    result = separate(cube, n_components=2, fixed_spectra={0: spectra[:, 0], 1: spectra[:, 1]}, starts=0)
+    flux = np.nansum(result.spectra, axis=0) * np.nansum(result.signed_morphologies, axis=(1, 2))
+    true = spectra.sum(axis=0) * maps.sum(axis=(1, 2))
+    np.testing.assert_allclose(flux / true, 1, atol=0.05)
+    error = np.nansum(result.spectra, axis=0) * np.sqrt(np.nansum(result.signed_error**2, axis=(1, 2)))
+    assert (np.abs(flux - true) < 4 * error).all()  # weights of 1/n would lose more than a tenth of it

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AS_SOLVED", "UNIT_SUM", "flux_order", "unit_sum_gauge"]
+__all__ = ["AS_SOLVED", "UNIT_SUM", "condition_number", "flux_order", "unit_sum_gauge"]
 
 UNIT_SUM = "columns of A sum to 1 over the bands, S carries the flux and the unit"
 AS_SOLVED = "as solved: the constraints fix the scale"
@@ -65,3 +65,27 @@ def flux_order(A: NDArray[np.float64], S: NDArray[np.float64], *, keep: Collecti
     free = [k for k in order if k not in keep]
     order[free] = sorted(free, key=lambda k: -flux[k])
     return order
+
+
+def condition_number(A: NDArray[np.floating]) -> float:
+    """Condition number of the spectra, each brought to unit length: by how much noise in the data may be amplified in the maps.
+
+    Parameters
+    ----------
+    A : ndarray, shape (B, K)
+
+    Returns
+    -------
+    float
+        1 for orthogonal spectra, inf where they are linearly dependent or one is zero.
+
+    Examples
+    --------
+    >>> condition_number(np.array([[1.0, 0.0], [0.0, 5.0]]))
+    1.0
+    """
+    lengths = np.linalg.norm(A, axis=0)
+    if A.shape[1] > A.shape[0] or (lengths == 0).any():
+        return float("inf")
+    values = np.linalg.svd(A / lengths, compute_uv=False)
+    return float(values[0] / values[-1]) if values[-1] > 0 else float("inf")

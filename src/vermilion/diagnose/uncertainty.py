@@ -8,9 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["least_squares_maps", "morphology_errors", "noise_from_residuals", "spectra_errors"]
+from .correlated_sums import CorrelationKernel
+
+__all__ = [
+    "least_squares_maps",
+    "morphology_errors",
+    "morphology_noise_factors",
+    "noise_from_residuals",
+    "spectra_errors",
+    "spectra_noise_factors",
+]
 
 Array = NDArray[np.floating[Any]]
+
+_SAMPLED_BANDS = 100
 
 
 def _tiles(n: int, size: int) -> Iterator[slice]:
@@ -92,6 +103,76 @@ def spectra_errors(S: Array, W: Array | None, n_bands: int) -> NDArray[np.float6
     ndarray, shape (B, K)
     """
     return _errors(np.asarray(S, dtype=np.float64).T, None if W is None else W.T, n_bands).T
+
+
+def morphology_noise_factors(A: Array, W: Array, kernel: CorrelationKernel) -> NDArray[np.float64]:
+    """How much larger the errors of S are because the noise of neighboring bands is correlated.
+
+    A map is a weighted sum over bands, ``s_n = (Aᵀ W_n A)⁻¹ Aᵀ W_n y_n``. With the correlation C of bands its variance is vᵀ C v
+    instead of vᵀ v, ``v = W_n^½ A (Aᵀ W_n A)⁻¹``.
+
+    Parameters
+    ----------
+    A : ndarray, shape (B, K)
+        Finite; 0 in bands without weight.
+    W : ndarray, shape (B, N)
+        Inverse variances.
+    kernel : CorrelationKernel
+
+    Returns
+    -------
+    ndarray, shape (K, N)
+        1 where a pixel has too few bands to tell the components apart.
+    """
+    A = np.asarray(A, dtype=np.float64)
+    factors = np.ones((A.shape[1], W.shape[1]))
+    for columns in _tiles(W.shape[1], A.size):
+        weights = W[:, columns].astype(np.float64)
+        v = np.einsum("bm,bi,mij->bjm", np.sqrt(weights), A, _inverses(_systems(A, weights, slice(None))), optimize=True)
+        factors[:, columns] = kernel.over_bands(np.nan_to_num(v))
+    return factors
+
+
+def spectra_noise_factors(
+    S: Array, W: Array, kernel: CorrelationKernel, pixels: NDArray[np.integer[Any]], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """How much larger the errors of A are because the noise of neighboring spaxels is correlated.
+
+    As `morphology_noise_factors`, with sums over spaxels. In cubes with more than 100 bands every so many-th is computed and the rest
+    interpolated: the factor follows from the shape of the maps, which is the same in all.
+
+    Parameters
+    ----------
+    S : ndarray, shape (K, N)
+    W : ndarray, shape (B, N)
+        Inverse variances.
+    kernel : CorrelationKernel
+    pixels : ndarray of int, shape (N,)
+        Flat indices of the N pixels in the image plane.
+    shape : tuple of int
+        Of the image plane, (Ny, Nx).
+
+    Returns
+    -------
+    ndarray, shape (B, K)
+        1 in bands without weight.
+    """
+    S = np.asarray(S, dtype=np.float64)
+    live = np.flatnonzero((W > 0).any(axis=1))
+    factors = np.ones((len(W), len(S)))
+    if len(live) == 0:
+        return factors
+    sampled = live[np.unique(np.linspace(0, len(live) - 1, _SAMPLED_BANDS).astype(int))]
+    found = np.ones((len(sampled), len(S)))
+    for i, b in enumerate(sampled):
+        weights = W[b].astype(np.float64)
+        inverse = _inverses((S * weights @ S.T)[None])[0]
+        images = np.zeros((len(S), shape[0] * shape[1]))
+        images[:, pixels] = np.nan_to_num(inverse @ S) * np.sqrt(weights)
+        found[i] = kernel.over_spaxels(images.reshape(len(S), *shape))
+    for k in range(len(S)):
+        factors[live, k] = np.interp(live, sampled, found[:, k])
+    return factors
 
 
 def least_squares_maps(

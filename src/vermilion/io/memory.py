@@ -5,7 +5,9 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-__all__ = ["available_memory", "format_bytes"]
+from ..errors import MemoryLimitError
+
+__all__ = ["available_memory", "format_bytes", "require_memory"]
 
 _CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -63,3 +65,16 @@ def format_bytes(n: float) -> str:
             break
         n /= 1000
     return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+
+
+def require_memory(n_bytes: int, limit: int, where: object, what: str) -> None:
+    """Refuse what would not fit, before anything is allocated.
+
+    Raises
+    ------
+    MemoryLimitError
+    """
+    if n_bytes > limit:
+        raise MemoryLimitError(
+            f"{where}: {what} needs {format_bytes(n_bytes)}, {format_bytes(limit)} are allowed: give more with --memory, or cut out a part."
+        )

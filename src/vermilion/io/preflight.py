@@ -61,9 +61,29 @@ class HDUInfo:
     data_bytes: int
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers of the image, before they are scaled."""
+        return np.dtype(_TYPES[self.bitpix])
+
+    @property
     def end(self) -> int:
         """First byte behind the padded data."""
         return self.data_start + _padded(self.data_bytes)
+
+    @property
+    def quantized(self) -> str:
+        """How the floats of a compressed image were rounded; "" where they are whole.
+
+        A file without ZQUANTIZ is quantized without dither where it has scales (FITS standard 4.0, section 10.2), and only gzip keeps
+        floats that have none.
+        """
+        if self.kind != "compressed" or self.bitpix > 0:
+            return ""
+        method, algorithm = (str(card(self.header, key, "")).strip().upper() for key in ("ZQUANTIZ", "ZCMPTYPE"))
+        columns = [str(card(self.header, key, "")).strip().upper() for key in self.header if key.startswith("TTYPE")]
+        if "ZSCALE" in (*columns, *self.header):
+            return "NO_DITHER" if method in ("", "NONE") else method
+        return "" if algorithm.startswith("GZIP") or algorithm == "NOCOMPRESS" else f"{algorithm} of integers"
 
     def __str__(self) -> str:
         if self.kind == "table":
@@ -109,9 +129,17 @@ class FITSFile:
         source: Any = self.path if self.buffer is None else io.BytesIO(self.buffer)
         scaled = any(key in hdu.header for hdu in self.hdus for key in ("BSCALE", "BZERO", "BLANK"))
         with damage_reported(f"{self.path}"):
-            hdulist = fits.open(source, mode="readonly", memmap=self.buffer is None and not scaled)
+            hdulist = fits.open(source, mode="readonly", memmap=self.buffer is None and not scaled, uint=not self._blank_unsigned)
         with hdulist:
             yield hdulist
+
+    @property
+    def _blank_unsigned(self) -> bool:
+        """Whether unsigned integers (BZERO) have a BLANK: as integers astropy would keep what is absent as a number.
+
+        Those of 64 bits stay integers: no float holds them.
+        """
+        return any("BLANK" in hdu.header and "BZERO" in hdu.header and hdu.bitpix != 64 for hdu in self.hdus)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One file per instrument: `name`, `identify(headers)` and `load(file, options)`; the first that identifies a file reads it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from astropy.io import fits
@@ -8,9 +9,28 @@ from astropy.io import fits
 from ...datamodels import Cube
 from ..options import ReadOptions
 from ..preflight import FITSFile
-from . import generic, muse
+from . import (
+    arrays,
+    bands,
+    califa,
+    counts,
+    envi,
+    generic,
+    jwst,
+    kcwi,
+    legacysurvey,
+    lvm,
+    manga,
+    matlab,
+    muse,
+    netcdf,
+    products,
+    radio,
+    raster,
+    sami,
+)
 
-__all__ = ["READERS", "Reader"]
+__all__ = ["FORMATS", "READERS", "Format", "Reader"]
 
 
 class Reader(Protocol):
@@ -25,5 +45,18 @@ class Reader(Protocol):
         """The cube in the file."""
 
 
+class Format(Protocol):
+    """What a module offers that reads files other than FITS."""
+
+    name: str
+
+    def identify(self, path: Path, head: bytes) -> bool:
+        """Whether the file is of this format, by its first 2880 bytes, its name, and the files beside it."""
+
+    def load(self, path: Path, options: ReadOptions) -> Cube:
+        """The cube in the file."""
+
+
 # Specific instruments first: `generic` takes everything.
-READERS: tuple[Reader, ...] = (muse, generic)
+READERS: tuple[Reader, ...] = (products, muse, jwst, manga, kcwi, califa, sami, lvm, counts, raster, radio, legacysurvey, bands, generic)
+FORMATS: tuple[Format, ...] = (matlab, netcdf, arrays, envi)
