@@ -146,12 +146,12 @@ def test_the_range_is_told(separate):
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(separate):
-    assert "Did you mean '--max-iter'?" in separate("--maxiter", 3).err
+    assert re.search(r"Did you mean.*'--max-iter'", separate("--maxiter", 3).err)
 
 
 def test_what_is_missing_is_named(call, small_cube):
     assert "Missing option '-o'" in call("separate", small_cube, "-k", 3).err
-    assert "Missing argument 'CUBE'" in call("separate").err
+    assert "Missing argument 'CUBE...'" in call("separate").err
 
 
 def test_more_threads_than_cores_are_not_used(caplog):

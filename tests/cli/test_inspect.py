@@ -79,6 +79,107 @@ def test_json_holds_the_numbers(cube_file):
     assert {decision["name"] for decision in facts["decisions"]} == {"DATA", "STAT", ""}
 
 
+def test_json_holds_the_noise_of_sums_and_of_every_band(cube_file):
+    noise = json.loads(run(cube_file, "--json").stdout)["noise"]
+    found = noise["correlation"]
+    assert set(found["factors"]) == {"1x1x1", "1x3x3", "1x5x5", "5x1x1", "5x5x5"}
+    assert list(found["factors"].values()) == pytest.approx([1] * 5, abs=0.1)
+    assert set(found["factor_errors"]) == set(found["factors"])
+    assert found["spectral_lags"][0] == pytest.approx(1)
+    assert len(noise["bands"]["sigma"]) == len(noise["bands"]["claimed"]) == 80
+    assert noise["bands"]["claimed"] == [1] * 80
+    assert noise["bands"]["ratio"] == pytest.approx([1] * 80, abs=0.2)
+
+
+def test_json_is_strict_where_bands_have_no_data(tmp_path, cube_file):
+    with fits.open(cube_file) as hdus:
+        hdus["DATA"].data[20:30] = np.nan
+        hdus.writeto(tmp_path / "notch.fits")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    facts = json.loads(run(tmp_path / "notch.fits", "--json").stdout, parse_constant=refuse)
+    assert facts["noise"]["bands"]["sigma"][20:30] == [None] * 10
+    assert facts["bands_with_data"] == 70
+
+
+def test_the_table_shows_the_noise_along_the_bands(cube_file):
+    lines = run(cube_file).stdout.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("noise per band"))
+    assert lines[first].split() == ["noise", "per", "band", "Angstrom", "scatter", "claimed", "ratio"]
+    groups = [line.split() for line in lines[first + 1 : first + 9]]
+    assert groups[0][:3] == ["4750", "to", "4761.25"]
+    assert all(float(group[-1]) == pytest.approx(1, abs=0.1) for group in groups)
+
+
+def test_correlated_noise_is_seen_and_another_option_suggested(tmp_path, cube_file):
+    """Means of 2 x 2 neighbors, claimed as they scatter: sums over 3 x 3 are 1 + 2/3 times noisier, 1 + 2/3 · 1/2 · 2 per axis."""
+    white = np.random.default_rng(3).normal(size=(80, 25, 25))
+    smooth = (white[:, 1:, 1:] + white[:, 1:, :-1] + white[:, :-1, 1:] + white[:, :-1, :-1]) / 2
+    with fits.open(cube_file) as hdus:
+        hdus["DATA"].data = smooth.astype("f4")
+        hdus["STAT"].data = np.ones_like(smooth, "f4")
+        hdus.writeto(tmp_path / "smooth.fits")
+    facts = json.loads(run(tmp_path / "smooth.fits", "--json").stdout)
+    assert facts["noise"]["correlation"]["factors"]["1x3x3"] == pytest.approx(5 / 3, rel=0.05)
+    assert "--noise empirical" in run(tmp_path / "smooth.fits").stdout
+    chosen = run(tmp_path / "smooth.fits", "--noise", "empirical").stdout
+    assert "measures them instead" not in chosen
+    assert "--noise empirical -k 4" in chosen
+    assert "noisier by 1.6" in " ".join(chosen.split())
+
+
+def test_few_bands_say_why_sums_are_not_measured(tmp_path, cube_file):
+    with fits.open(cube_file) as hdus:
+        for name in ("DATA", "STAT"):
+            hdus[name].data = hdus[name].data[:5]
+        hdus.writeto(tmp_path / "five.fits")
+    result = run(tmp_path / "five.fits")
+    assert result.exit_code == 0
+    assert "expected at least 8 bands" in " ".join(result.stdout.split())
+    facts = json.loads(run(tmp_path / "five.fits", "--json").stdout)
+    assert facts["noise"]["correlation"] is None
+    assert "expected at least 8 bands" in facts["noise_problem"]
+
+
+def test_psf_beam_and_line_width_are_shown(monkeypatch, cube_file):
+    from dataclasses import replace
+
+    from astropy import units as u
+
+    from vermilion import io
+    from vermilion.datamodels import PSF
+
+    cube = io.read(cube_file)
+    beam = {
+        "major": np.full(80, 3.0) * u.arcsec,
+        "minor": np.linspace(1, 2, 80) * u.arcsec,
+        "pa": None,
+        "area": np.full(80, 22.5),
+        "source": "BMAJ",
+    }
+    psf = PSF(fwhm=np.linspace(0.7, 0.6, 80) * u.arcsec, beta=np.full(80, 2.5), source="FSF keywords")
+    known = replace(cube, psf=psf, frame=replace(cube.frame, lsf=np.full(80, 2.5) * u.AA), meta={**cube.meta, "beam": beam})
+    monkeypatch.setattr(io, "read", lambda *_, **__: known)
+    table = run(cube_file).stdout
+    assert "PSF             Moffat, FWHM 0.6 to 0.7 arcsec, beta 2.5 (FSF keywords)" in table
+    assert "beam            3 x 1 to 2 arcsec, 22.5 pixels" in table
+    assert "line width      FWHM 2.5 Angstrom" in table
+    facts = json.loads(run(cube_file, "--json").stdout)
+    assert facts["beam"]["major"] == 3
+    assert facts["psf"]["fwhm"][0] == pytest.approx(0.7)
+    assert facts["lsf"]["unit"] == "Angstrom"
+
+
+def test_files_of_a_psf_are_repeated_in_the_command(cube_file):
+    from vermilion.cli.inspect import _command
+
+    assert shlex.split(_command((str(cube_file),), "cube", {"psf_file": ("a.fits", "b.fits"), "roi": None}))[3:7] == [
+        *("--psf-file", "a.fits", "--psf-file", "b.fits"),
+    ]
+
+
 def test_nothing_is_written(cube_file):
     before = {path: path.stat().st_mtime_ns for path in cube_file.parent.iterdir()}
     run(cube_file)

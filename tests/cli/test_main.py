@@ -17,7 +17,7 @@ from vermilion.cli.separate import _check_options, _warnings_to_log
 from vermilion.errors import InputWarning, ParameterError, VermilionError
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-COMMANDS = ("inspect", "separate", "compare")
+COMMANDS = ("inspect", "separate", "compare", "formats")
 
 
 def options_of(name):
@@ -72,7 +72,7 @@ def test_without_a_word_the_help_is_shown(call):
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("separat", "Did you mean 'separate'?"), ("frobnicate", "There are inspect, separate, compare.")]
+    ("word", "hint"), [("separat", "Did you mean 'separate'?"), ("frobnicate", "There are inspect, separate, compare, formats.")]
 )
 def test_an_unknown_command_is_answered_with_what_there_is(call, word, hint):
     run = call(word)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "inspect": "Show what a file holds and how it is read.",
     "separate": "Separate a cube into components.",
     "compare": "Compare components with a known truth.",
+    "formats": "List what can be read.",
 }
 
 

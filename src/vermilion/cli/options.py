@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["MEMORY", "READ_OPTIONS", "read_options", "split_read_options"]
+__all__ = ["MEMORY", "READ_OPTIONS", "input_files", "read_options", "split_read_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,16 +40,49 @@ _OPTIONS = (
     click.option("--err-ext", metavar="HDU", help="Name or number of the HDU that holds the errors; none: do not use them."),
     click.option("--err-type", type=click.Choice(["variance", "sigma", "ivar"]), help="What the errors are."),
     click.option("--mask-ext", metavar="HDU", help="Name or number of the HDU that holds the mask; none: do not use it."),
+    click.option("--mask-bits", metavar="N,N", help="Bits of the mask that mean bad; any: all.  [default: those of the instrument]"),
+    click.option("--err-file", type=click.Path(), metavar="FILE", help="File with the errors."),
+    click.option("--mask-file", type=click.Path(), metavar="FILE", help="File with the mask."),
+    click.option("--psf-file", type=click.Path(), multiple=True, metavar="FILE", help="Image of the PSF; repeat for one per band."),
+    click.option("--gain-file", type=click.Path(), metavar="FILE", help="Gain map (primary beam) of an interferometer."),
+    click.option("--exposure-file", type=click.Path(), metavar="FILE", help="Exposure map of a counts cube."),
+    click.option("--background-file", type=click.Path(), metavar="FILE", help="Expected background of a counts cube."),
+    click.option(
+        "--variable", metavar="NAME", help="Array of a file that holds several (.mat, .npz, netCDF), or polarization of a radio cube."
+    ),
     click.option("--unit", metavar="UNIT", help="Unit of the data; wins over BUNIT."),
-    click.option("--wave", metavar="START:STEP UNIT", help="Spectral axis of a file that has none."),
+    click.option("--wave", metavar="LOW:HIGH UNIT", help="Bands to read.  For a file without a spectral axis START:STEP UNIT: its axis."),
     click.option("--spectral-axis", type=click.IntRange(min=1), metavar="N", help="FITS number of the spectral axis."),
+    click.option("--pixel-order", type=click.Choice(["columns", "rows"]), help="How pixels of a matrix run (.mat, .npz)."),
     click.option("--allow-unitless", is_flag=True, help="Read a BUNIT that is not understood as no unit."),
     click.option("--no-checksum", "checksum", is_flag=True, flag_value=False, default=True, help="Do not verify CHECKSUM and DATASUM."),
     click.option("--memory", type=MEMORY, metavar="SIZE", help="Memory that may be used, such as 4GB.  [default: what is free]"),
+    click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels to read, counted from 0, the last one excluded."),
+    click.option("--region", metavar="SHAPE(...)", help="circle(ra, dec, radius) or box(ra, dec, width, height) on the sky."),
+    click.option("--bin", metavar="N[,M]", help="Average N x N pixels, and M bands."),
+    click.option("--noise", type=click.Choice(["claimed", "empirical"]), default="claimed", help="Noise of the file, or of blank spaxels."),
 )
 READ_OPTIONS = (
-    *("reader", "data_ext", "err_ext", "err_type", "mask_ext", "unit", "wave", "spectral_axis", "allow_unitless", "checksum", "memory"),
+    *("reader", "data_ext", "err_ext", "err_type", "mask_ext", "mask_bits", "err_file", "mask_file", "psf_file", "gain_file"),
+    *(
+        "exposure_file",
+        "background_file",
+        "variable",
+        "unit",
+        "wave",
+        "spectral_axis",
+        "pixel_order",
+        "allow_unitless",
+        "checksum",
+        "memory",
+    ),
+    *("roi", "region", "bin", "noise"),
 )
+
+
+def input_files(command: Command) -> Command:
+    """Give a command the argument `paths`: the file, or the files of a set of bands."""
+    return click.argument("paths", metavar="CUBE...", nargs=-1, required=True, type=click.Path())(command)
 
 
 def read_options(command: Command) -> Command:

@@ -30,7 +30,8 @@ from ..errors import (
     ShapeError,
     VermilionWarning,
 )
-from .options import READ_OPTIONS, read_options, split_read_options
+from .config import config_option
+from .options import READ_OPTIONS, input_files, read_options, split_read_options
 
 if TYPE_CHECKING:
     from ..datamodels import Cube, Result
@@ -49,7 +50,7 @@ _GROUPS = {
     "Components": ("components", "spectra", "maps", "entropy", "sparsity", "templates", "force"),
     "Fit": ("solver", "init", "starts", "seed", "max_iter", "tol", "dtype", "device", "threads"),
     "Reading CUBE": READ_OPTIONS,
-    "Products": ("output", "cubes", "overwrite", "resume", "dry_run"),
+    "Products": ("output", "layout", "cubes", "also", "overwrite", "resume", "config", "dry_run"),
     "Messages": ("as_json", "quiet", "verbose", "help"),
 }
 
@@ -72,7 +73,7 @@ class GroupedCommand(click.Command):
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("path", metavar="CUBE", type=click.Path())
+@input_files
 @click.option("-k", "--components", type=int, metavar="K", required=True, help="Number of components.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", required=True, help="Folder for the products.")
 @click.option(
@@ -131,16 +132,29 @@ class GroupedCommand(click.Command):
 @click.option("--device", metavar="NAME", default="auto", show_default=True, help="cpu, cuda or cuda:0; auto takes a GPU if there is one.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.  [default: 1 for small cubes, else all]")
 @read_options
+@click.option(
+    "--layout",
+    type=click.Choice(["flux", "muse", "primary"]),
+    default="flux",
+    show_default=True,
+    help="HDUs of cubes: FLUX/ERR/DQ (Cubeviz), DATA/STAT/DQ (mpdaf), or the data in the primary HDU (spectral-cube).",
+)
 @click.option("--cubes", is_flag=True, help="Also write one cube per component.")
+@click.option(
+    "--also", multiple=True, type=click.Choice(["envi", "mat", "tiff"]), help="Also write maps and spectra in this format; repeat for more."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the products of an earlier run; other files stay.")
 @click.option("--resume", is_flag=True, help="Go on from a checkpoint in OUT; without one, start anew.")
 @click.option("--force", is_flag=True, help="Allow more components than bands or spaxels.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of paths.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr; twice: everything.")
 @click.pass_context
-def separate(context: click.Context, path: str, output: Path, quiet: bool, verbose: int, as_json: bool, **parameters: Any) -> int:
+def separate(
+    context: click.Context, paths: tuple[str, ...], output: Path, quiet: bool, verbose: int, as_json: bool, **parameters: Any
+) -> int:
     """Separate CUBE into components; write spectra, maps, model, residual, pictures.
 
     The paths of the products are printed on stdout; everything else goes to stderr and to OUT/run.log. Exit codes: 0 done, 2 usage,
@@ -155,7 +169,7 @@ def separate(context: click.Context, path: str, output: Path, quiet: bool, verbo
         folder = OutputFolder(output, overwrite=options["overwrite"] or options["resume"])
         folder.check()
         begin = time.perf_counter()
-        cube = _read(path, reading, options)
+        cube = _read(paths, reading, options)
         known = _read_templates(cube, options)
         _check_device(options["device"])
         if options["dry_run"]:
@@ -165,8 +179,8 @@ def separate(context: click.Context, path: str, output: Path, quiet: bool, verbo
             result = _solve(cube, known, options, progress=not quiet)
             log.info("%s; %d iterations, %.1f s", result.status.value, len(result.history), time.perf_counter() - begin)
             interruption.defer("the products are written first; a second signal stops at once")
-            paths = _write(folder, result, cube, options | reading, _argv(words), records)
-        _report(paths, result, as_json)
+            products = _write(folder, result, cube, options | reading, _argv(words), records)
+        _report(products, result, as_json)
         return _exit_code(result, options["tol"], interruption)
 
 
@@ -199,7 +213,7 @@ def _check_options(options: dict[str, Any]) -> None:
         raise ParameterError(f"--{given} makes the maps non-negative, --maps free does not: give one of them.")
 
 
-def _read(path: str, reading: dict[str, Any], options: dict[str, Any]) -> Cube:
+def _read(paths: tuple[str, ...], reading: dict[str, Any], options: dict[str, Any]) -> Cube:
     from astropy.utils import iers
 
     from ..diagnose.noise import memory_estimate
@@ -207,12 +221,12 @@ def _read(path: str, reading: dict[str, Any], options: dict[str, Any]) -> Cube:
     from ..io.memory import available_memory, format_bytes
 
     iers.conf.auto_download = False  # no network, ever
-    cube = read(path, **reading)
+    cube = read(paths, **reading)
     n_bands, n_y, n_x = cube.data.shape
     weights = cube.weights > 0
     most = min(int(weights.any(axis=(1, 2)).sum()), int(weights.any(axis=0).sum()))
     if most == 0:
-        raise NoDataError(f"{path}: no value has a positive weight; look at it with: vermilion inspect {path}")
+        raise NoDataError(f"{paths[0]}: no value has a positive weight; look at it with: vermilion inspect {shlex.join(paths)}")
     if options["components"] > most and not options["force"]:
         raise ShapeError(f"{options['components']} components from a cube of rank {most} at most are arbitrary: use fewer, or --force.")
     needed, there = memory_estimate(n_bands, n_y * n_x, options["components"]), reading["memory"] or available_memory()
@@ -304,9 +318,11 @@ def _progress(total: int, wanted: bool) -> Iterator[tuple[Callable[[Any, Any], N
 def _write(folder: OutputFolder, result: Result, cube: Cube, options: dict[str, Any], argv: list[str], records: io.StringIO) -> list[Path]:
     from .. import pipeline
 
-    resolved = {name: value for name, value in options.items() if name not in ("overwrite", "resume", "dry_run", "cubes", "memory")}
-    resolved = {name: list(value) if isinstance(value, tuple) else value for name, value in resolved.items() if value is not None}
-    paths = pipeline.write(result, cube, folder, cubes=options["cubes"], options=resolved, argv=argv)
+    resolved = {name: value for name, value in options.items() if name not in ("overwrite", "resume", "dry_run", "memory")}
+    resolved = {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(resolved.items()) if value is not None}
+    paths = pipeline.write(
+        result, cube, folder, cubes=options["cubes"], layout=options["layout"], also=options["also"], options=resolved, argv=argv
+    )
     log.info("%d products in %s", len(paths), folder.path)
     folder.write("run.log", lambda target: target.write_text(records.getvalue(), encoding="utf-8"))
     folder.finish(result.status.value)
