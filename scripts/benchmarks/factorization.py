@@ -484,7 +484,7 @@ def warm_up(task: Task, problem: Problem) -> float:
 def _iterate(task: Task, problem: Problem, n: int) -> None:
     counter = itertools.count(1)
     with contextlib.suppress(Enough), np.errstate(all="ignore"):
-        # more than asked for: proxmin shows a state before the next iteration, and short fits of vermilion do not begin with compressed data
+        # more than asked for: proxmin shows a state before the next iteration, and short fits of vermilion do not start compressed
         task.solve(problem, problem.W if task.weighted else None, n + 20, lambda A, S: next(counter) >= n, **task.options)
 
 
