@@ -53,23 +53,22 @@ _ENOUGH = 0.75
 
 # where there are at least three times as many pixels, the first look is at so many
 _FIRST = 1 << 11
+_TILE = 1 << 18  # values that stay in the cache
 
 
 class _Whitened:
     """``√u Y √v`` with W ≈ u vᵀ, some pixels at a time; no copy of all data is made."""
 
-    def __init__(self, Y: Tensor, W: Tensor | None, *, tile_values: int = 1 << 18) -> None:
+    def __init__(self, Y: Tensor, W: Tensor | None) -> None:
         self.Y, self.W = Y, W
         n_bands, n_pixels = Y.shape
-        self.size = max(1 << 8, tile_values // n_bands)
+        self.size = max(1 << 8, _TILE // n_bands)
         self.holes = False
         u, v = Y.new_ones(n_bands, dtype=torch.float64), Y.new_ones(n_pixels, dtype=torch.float64)
         if W is not None:
             seen, sums = torch.zeros_like(u), torch.zeros_like(u)
             present, sums_of_pixels = torch.zeros_like(v), torch.zeros_like(v)
-            bands = max(1, tile_values // n_pixels)
-            for start in range(0, n_bands, bands):
-                tile = slice(start, start + bands)
+            for tile in _bands(n_bands, n_pixels):
                 w = W[tile]
                 there = w.sign()
                 seen[tile], sums[tile] = there.sum(dim=1).double(), w.sum(dim=1).double()
@@ -84,10 +83,6 @@ class _Whitened:
             self.holes = bool((seen < n_pixels).any())
         self.u, self.v = u.sqrt(), v.sqrt()
 
-    def there(self, which: slice | Tensor) -> Tensor | None:
-        """1 where there are data and 0 where not, shape (B, M); None if there are everywhere."""
-        return self.W[:, which].sign() if self.W is not None and self.holes else None
-
     def pixels(self, which: slice | Tensor, model: Tensor | None = None, fills: int = 0) -> Tensor:
         """Whitened spectra of some pixels (B, M), in the type of the data.
 
@@ -97,9 +92,9 @@ class _Whitened:
         if self.W is None:
             return x
         x = torch.mul(x, self.u.to(x)[:, None]).mul_(self.v[which].to(x))
-        there = self.there(which)
-        if there is None:
+        if not self.holes:
             return x
+        there = self.W[:, which].sign()
         x.mul_(there)
         if not bool(torch.isfinite(x.sum())):  # 0 times what is not finite
             x.masked_fill_(there == 0, 0)
@@ -112,6 +107,19 @@ class _Whitened:
                 seen = known + left.T @ filled if fill < fills - 1 else seen
             x += filled
         return x
+
+    def sample(self, which: slice) -> Tensor:
+        """Whitened spectra of some pixels (B, M), what is missing 0; without weights a view where all are asked for."""
+        y = self.Y[:, which]
+        if self.W is None:
+            return y.contiguous() if which.step and which.step > 1 else y
+        out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+        u, v, w = self.u.to(y)[:, None], self.v[which].to(y), self.W[:, which]
+        for tile in _bands(*y.shape):
+            torch.mul(y[tile], u[tile], out=out[tile]).mul_(v)
+            if self.holes:
+                out[tile].masked_fill_(w[tile] <= 0, 0)
+        return out
 
     def tiles(self, model: Tensor, fills: int) -> Iterator[tuple[slice, Tensor]]:
         """All pixels, some at a time."""
@@ -202,9 +210,8 @@ def weighted_subspace(
     stride = n_pixels // _FIRST
     first_look = stride >= 3  # at some of the pixels, in place of iterations with all
     some = slice(None, None, stride if first_look else 1)
-    few = X.pixels(some).contiguous() if first_look else X.pixels(some)
-    basis = _leading_basis(few, X.there(some), rank, columns, power=power, fills=fills, seed=seed)
-    del few
+    weights = X.W[:, some] if X.W is not None and X.holes else None
+    basis = _leading_basis(X.sample(some), weights, rank, columns, power=power, fills=fills, seed=seed)
     asked = None if within is None else _unit_columns(X.u[:, None] * within.double())
     kept, outside = min(width or rank, columns) if asked is None else columns, None
     for _ in range(max(1, power) if first_look else min(1, extremes)):
@@ -232,8 +239,8 @@ def weighted_subspace(
     return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, squares)
 
 
-def _leading_basis(X: Tensor, there: Tensor | None, rank: int, columns: int, *, power: int, fills: int, seed: int) -> Tensor:
-    """Leading directions (B, columns) of whitened pixels (B, M), the most important first; what is not there is filled in."""
+def _leading_basis(X: Tensor, W: Tensor | None, rank: int, columns: int, *, power: int, fills: int, seed: int) -> Tensor:
+    """Leading directions (B, columns) of whitened pixels (B, M), the most important first; what has weight 0 is filled in, in place."""
     sketch = torch.randn(X.shape[1], columns, generator=torch.Generator().manual_seed(seed), dtype=X.dtype).to(X.device)
     for _ in range(max(0, power - fills)):  # every fill is a power iteration too
         basis, _ = torch.linalg.qr((X @ sketch).double())
@@ -243,11 +250,19 @@ def _leading_basis(X: Tensor, there: Tensor | None, rank: int, columns: int, *, 
         coordinates = basis.to(X).T @ X
         turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
         basis = basis @ turn
-        if fill < fills and there is not None:
+        if fill < fills and W is not None:
             coordinates = _multiply_(turn.T, coordinates)
-            X = torch.lerp(basis[:, :rank].to(X) @ coordinates[:rank], X, there)
+            left = basis[:, :rank].to(X)
+            for tile in _bands(*X.shape):
+                X[tile] = torch.lerp(left[tile] @ coordinates[:rank], X[tile], W[tile].sign())
             sketch = _orthonormal_rows_(coordinates).T
     return basis
+
+
+def _bands(n_bands: int, n_pixels: int) -> Iterator[slice]:
+    """Some bands at a time, that stay in the cache."""
+    step = max(1, _TILE // n_pixels)
+    return (slice(start, start + step) for start in range(0, n_bands, step))
 
 
 def _orthonormal_beside(basis: Tensor, X: Tensor) -> Tensor:
