@@ -8,7 +8,7 @@ from vermilion.datamodels import Cube
 from vermilion.diagnose.correlated_sums import CorrelationKernel
 from vermilion.diagnose.uncertainty import morphology_noise_factors, spectra_noise_factors
 from vermilion.errors import ParameterError
-from vermilion.io.select import empirical_noise
+from vermilion.io.selection.select import empirical_noise
 from vermilion.pipeline import separate
 
 

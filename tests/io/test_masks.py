@@ -6,7 +6,7 @@ from astropy.io import fits
 
 from vermilion.errors import ParameterError
 from vermilion.io import read
-from vermilion.io.masks import bad_values, parse_bits, set_bits
+from vermilion.io.fits.masks import bad_values, parse_bits, set_bits
 
 NAMES = {0: "NOCOV", 10: "DONOTUSE"}
 

@@ -12,10 +12,10 @@ from vermilion.cli import main
 from vermilion.datamodels import PSF, Cube, Frame
 from vermilion.errors import HeaderError, NoDataError, ParameterError
 from vermilion.io import read
-from vermilion.io.binning import bin_cube
 from vermilion.io.options import ReadOptions
-from vermilion.io.regions import parse_region
-from vermilion.io.select import empirical_noise, select, select_bands, select_region, select_roi
+from vermilion.io.selection.binning import bin_cube
+from vermilion.io.selection.regions import parse_region
+from vermilion.io.selection.select import empirical_noise, select, select_bands, select_region, select_roi
 
 SHAPE = (12, 20, 25)
 SKY = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.1, "CRVAL2": 2.2, "CRPIX1": 11.3, "CRPIX2": 7.8}

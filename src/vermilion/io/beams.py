@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..datamodels import PSF
 from ..errors import HeaderError
-from .preflight import FITSFile, HDUInfo, card, damage_reported
+from .fits.preflight import FITSFile, HDUInfo, card, damage_reported
 
 __all__ = ["Beam", "beam_area", "beam_psf", "find_beam", "pixel_matrix"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from typing import Any
 
-from .hdus import Profile
-from .masks import describe_bits
+from .fits.hdus import Profile
+from .fits.masks import describe_bits
 from .readers import FORMATS, READERS
 
 __all__ = ["FormatInfo", "describe_formats"]

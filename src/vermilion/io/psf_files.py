@@ -18,9 +18,9 @@ from ..datamodels import PSF, Cube
 from ..errors import AmbiguousInputError, MemoryLimitError, NotFITSError, ShapeError
 from .containers import Variable
 from .containers.numpy_file import is_npy, is_npz, read_npy, read_npz
+from .fits.preflight import card, damage_reported, preflight
 from .memory import format_bytes
 from .options import ReadOptions
-from .preflight import card, damage_reported, preflight
 from .record import add_decisions, note
 from .sources import local_file
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..datamodels import Cube
-from .hdus import Decision
+from .fits.hdus import Decision
 from .values import require_content
 
 __all__ = ["add_decisions", "content_notes", "drop_decisions", "logged", "note"]

@@ -9,11 +9,11 @@ from typing import Any
 
 from ..datamodels import Cube
 from ..errors import ParameterError
+from .fits.preflight import FITSFile, preflight
 from .options import ReadOptions
-from .preflight import FITSFile, preflight
 from .psf_files import with_psf
 from .readers import FORMATS, READERS, Reader, bands
-from .select import select
+from .selection.select import select
 from .sources import local_file
 
 __all__ = ["read"]

@@ -7,8 +7,8 @@ from typing import Protocol
 from astropy.io import fits
 
 from ...datamodels import Cube
+from ..fits.preflight import FITSFile
 from ..options import ReadOptions
-from ..preflight import FITSFile
 from . import (
     arrays,
     bands,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...datamodels import Cube
-from ..array_axes import Convention
-from ..compose import compose
+from ..arrays.array_axes import Convention
+from ..arrays.compose import compose
+from ..arrays.layout import OPTIONS, layers_of_arrays
 from ..containers import Variable
 from ..containers.numpy_file import is_npy, is_npz, read_npy, read_npz
-from ..layout import OPTIONS, layers_of_arrays
 from ..options import ReadOptions
 
 __all__ = ["OPTIONS", "identify", "load", "name"]

@@ -13,11 +13,11 @@ from astropy.io import fits
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, ParameterError
-from ..hdus import is_cube
+from ..fits.hdus import is_cube
+from ..fits.preflight import FITSFile, card, preflight
+from ..images.planes import find_bands, image_label
+from ..images.stack import stack
 from ..options import ReadOptions
-from ..planes import find_bands, image_label
-from ..preflight import FITSFile, card, preflight
-from ..stack import stack
 
 __all__ = ["identify", "load", "load_files", "name"]
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, HeaderError, NoDataError, UnitError
-from ..assemble import assemble
-from ..companions import Companion, read_companion
-from ..hdus import Decision
+from ..fits.assemble import assemble
+from ..fits.companions import Companion, read_companion
+from ..fits.hdus import Decision
+from ..fits.preflight import FITSFile, HDUInfo, card, damage_reported
 from ..options import ReadOptions
-from ..preflight import FITSFile, HDUInfo, card, damage_reported
 from ..record import add_decisions, drop_decisions, note
 from ..units import parse_unit
 

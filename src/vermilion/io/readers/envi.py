@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, HeaderError
-from ..compose import Layers, compose, require_room
+from ..arrays.compose import Layers, compose, require_room
+from ..arrays.wavelengths import spectral_list, wavelength_unit
 from ..containers import safe_name
 from ..containers.envi_file import EnviImage, find_header, read_envi
 from ..options import ReadOptions
 from ..values import float_size
-from ..wavelengths import spectral_list, wavelength_unit
 
 __all__ = ["identify", "load", "name"]
 

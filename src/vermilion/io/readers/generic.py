@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from astropy.io import fits
 
 from ...datamodels import Cube
-from ..assemble import assemble
+from ..fits.assemble import assemble
+from ..fits.preflight import FITSFile
 from ..options import ReadOptions
-from ..preflight import FITSFile
 
 __all__ = ["identify", "load", "name"]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from astropy.io import fits
 
 from ...datamodels import Cube
-from ..assemble import assemble
+from ..fits.assemble import assemble
+from ..fits.preflight import FITSFile, card
 from ..options import ReadOptions
-from ..preflight import FITSFile, card
 from ..record import add_decisions, note
 
 __all__ = ["identify", "load", "name"]

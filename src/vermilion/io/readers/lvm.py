@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import NoDataError
-from ..assemble import assemble
-from ..hdus import Profile
+from ..fits.assemble import assemble
+from ..fits.hdus import Profile
+from ..fits.preflight import FITSFile, card, damage_reported
 from ..options import ReadOptions
-from ..preflight import FITSFile, card, damage_reported
 from ..record import add_decisions, note
 
 __all__ = ["identify", "load", "name"]

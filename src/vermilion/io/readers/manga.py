@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from ...datamodels import PSF, Cube
 from ...errors import MemoryLimitError
-from ..assemble import assemble
-from ..hdus import Profile
+from ..fits.assemble import assemble
+from ..fits.hdus import Profile
+from ..fits.preflight import FITSFile, HDUInfo, card, damage_reported
 from ..memory import format_bytes
 from ..options import ReadOptions
-from ..preflight import FITSFile, HDUInfo, card, damage_reported
 from ..record import add_decisions, note
 
 __all__ = ["identify", "load", "name"]

@@ -12,12 +12,12 @@ import numpy as np
 
 from ...datamodels import Cube
 from ...errors import CorruptFileError
-from ..array_axes import Convention
-from ..compose import compose
+from ..arrays.array_axes import Convention
+from ..arrays.compose import compose
+from ..arrays.layout import OPTIONS, layers_of_arrays
 from ..containers import Variable
 from ..containers.hdf_file import is_hdf, read_hdf
 from ..containers.mat_file import is_mat, read_mat
-from ..layout import OPTIONS, layers_of_arrays
 from ..options import ReadOptions
 
 __all__ = ["OPTIONS", "identify", "load", "name"]

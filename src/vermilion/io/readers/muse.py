@@ -22,10 +22,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ...datamodels import PSF, Cube
-from ..assemble import assemble
-from ..hdus import Profile
+from ..fits.assemble import assemble
+from ..fits.hdus import Profile
+from ..fits.preflight import FITSFile, card
 from ..options import ReadOptions
-from ..preflight import FITSFile, card
 from ..record import add_decisions, note
 
 __all__ = ["fsf", "identify", "load", "name"]

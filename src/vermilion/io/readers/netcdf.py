@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, ParameterError, ShapeError
-from ..array_choice import named
-from ..compose import Layers, compose, error_kind, require_room
+from ..arrays.array_choice import named
+from ..arrays.compose import Layers, compose, error_kind, require_room
+from ..arrays.wavelengths import is_spectral_name, spectral_list, wavelength_unit
 from ..containers import Variable, safe_name
 from ..containers.hdf_file import attributes_of_file, is_hdf, read_hdf
 from ..containers.netcdf3_file import is_netcdf3, read_netcdf3
 from ..options import ReadOptions
-from ..wavelengths import is_spectral_name, spectral_list, wavelength_unit
 
 __all__ = ["identify", "load", "name"]
 

@@ -14,10 +14,10 @@ from astropy.wcs import WCS
 
 from ...datamodels import Cube
 from ...errors import ShapeError
-from ..assemble import assemble
-from ..hdus import Profile
+from ..fits.assemble import assemble
+from ..fits.hdus import Profile
+from ..fits.preflight import FITSFile, HDUInfo, card, damage_reported
 from ..options import ReadOptions
-from ..preflight import FITSFile, HDUInfo, card, damage_reported
 from ..record import add_decisions, note
 from ..units import parse_unit
 

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, MemoryLimitError, ParameterError
-from ..assemble import assemble
 from ..beams import beam_area, beam_psf, find_beam, pixel_matrix
-from ..channel_noise import ChannelNoise, channel_noise, gain_slope
-from ..companions import read_companion
-from ..hdus import NONE, Decision
+from ..fits.assemble import assemble
+from ..fits.companions import read_companion
+from ..fits.hdus import NONE, Decision
+from ..fits.mended import mended
+from ..fits.preflight import FITSFile, HDUInfo, card
 from ..memory import format_bytes
-from ..mended import mended
+from ..noise.channel_noise import ChannelNoise, channel_noise, gain_slope
 from ..options import ReadOptions
-from ..preflight import FITSFile, HDUInfo, card
 from ..record import add_decisions, drop_decisions, note
 
 __all__ = ["identify", "load", "name"]

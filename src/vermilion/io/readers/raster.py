@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ...datamodels import Cube
 from ...errors import AmbiguousInputError, ParameterError, ShapeError
-from ..assemble import assemble
-from ..hdus import Decision, is_cube
-from ..mended import mended
+from ..fits.assemble import assemble
+from ..fits.hdus import Decision, is_cube
+from ..fits.mended import mended
+from ..fits.preflight import FITSFile, HDUInfo, card
 from ..options import ReadOptions
-from ..preflight import FITSFile, HDUInfo, card
 from ..record import add_decisions, note
 
 __all__ = ["identify", "load", "name"]

@@ -16,10 +16,10 @@ from astropy import units as u
 from astropy.io import fits
 
 from ...datamodels import PSF, Cube
-from ..assemble import assemble
-from ..hdus import Profile
+from ..fits.assemble import assemble
+from ..fits.hdus import Profile
+from ..fits.preflight import FITSFile, card
 from ..options import ReadOptions
-from ..preflight import FITSFile, card
 from ..record import add_decisions, note
 
 __all__ = ["identify", "load", "name"]

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 from astropy.io import fits
 
-from ..errors import AmbiguousInputError, ParameterError, ShapeError
+from ...errors import AmbiguousInputError, ParameterError, ShapeError
+from ..fits.hdus import COMPANIONS, ERROR_NAMES, MASK_NAMES, NONE
+from ..fits.preflight import FITSFile, HDUInfo, card
+from ..options import ReadOptions
 from .bandpass import band_name, is_filter, tokens
-from .hdus import COMPANIONS, ERROR_NAMES, MASK_NAMES, NONE
-from .options import ReadOptions
-from .preflight import FITSFile, HDUInfo, card
 
 __all__ = ["Band", "Plane", "find_bands", "image_label", "is_plane"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from astropy import units as u
 from astropy.io import fits
 
-from ..errors import UnitError
-from .preflight import card
-from .units import parse_unit
+from ...errors import UnitError
+from ..fits.preflight import card
+from ..units import parse_unit
 
 __all__ = ["band_name", "central_wavelength", "is_filter", "names_of_files", "tokens"]
 

@@ -11,11 +11,11 @@ from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
-from ..datamodels import PSF, Cube, Frame
-from ..diagnose.correlated_sums import CorrelationKernel
-from ..errors import NoDataError, ParameterError
-from .record import add_decisions, note
-from .wcs_parts import bin_wcs
+from ...datamodels import PSF, Cube, Frame
+from ...diagnose.correlated_sums import CorrelationKernel
+from ...errors import NoDataError, ParameterError
+from ..fits.wcs_parts import bin_wcs
+from ..record import add_decisions, note
 
 __all__ = ["bin_cube", "parse_bin"]
 

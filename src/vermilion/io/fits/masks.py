@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ParameterError
+from ...errors import ParameterError
 
 __all__ = ["ANY", "bad_values", "describe_bits", "parse_bits", "set_bits"]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmbiguousInputError, HeaderError, ShapeError
+from ...errors import AmbiguousInputError, HeaderError, ShapeError
+from ..memory import require_memory
+from ..options import ReadOptions
+from ..values import native_floats
 from .axes import arrange, find_axes
 from .hdus import is_cube
-from .memory import require_memory
-from .options import ReadOptions
 from .pixels import image_values
 from .preflight import FITSFile, HDUInfo, preflight
-from .values import native_floats
 
 __all__ = ["Companion", "read_companion"]
 

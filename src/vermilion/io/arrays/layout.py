@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datamodels import PSF
-from ..errors import AmbiguousInputError, ShapeError
+from ...datamodels import PSF
+from ...errors import AmbiguousInputError, ShapeError
+from ..containers import Variable, safe_name
+from ..options import ReadOptions
 from .array_axes import Convention, arrange_cube, arrange_matrix
 from .array_choice import BAND_NAMES, ERRORS, MASKS, PSFS, choose, image_size, listed, named
 from .compose import Layers, error_kind, require_room
-from .containers import Variable, safe_name
-from .options import ReadOptions
 from .wavelengths import is_spectral_name, spectral_list, unit_in_name, wavelength_unit
 
 __all__ = ["OPTIONS", "layers_of_arrays"]

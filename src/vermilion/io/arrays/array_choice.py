@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import AmbiguousInputError, ParameterError, ShapeError
-from .containers import Variable, safe_name
-from .options import ReadOptions
+from ...errors import AmbiguousInputError, ParameterError, ShapeError
+from ..containers import Variable, safe_name
+from ..options import ReadOptions
 
 __all__ = ["BAND_NAMES", "ERRORS", "MASKS", "PSFS", "choose", "image_size", "listed", "named", "scalar"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmbiguousInputError, ParameterError
+from ...errors import AmbiguousInputError, ParameterError
+from ..containers import Variable, safe_name
+from ..options import ReadOptions
 from .array_choice import BAND_NAMES, scalar
-from .containers import Variable, safe_name
-from .options import ReadOptions
 from .pixel_order import pixel_order, pixels_to_image
 from .wavelengths import is_spectral_name
 

@@ -7,7 +7,7 @@ from typing import Any
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ..errors import ShapeError
+from ...errors import ShapeError
 from .preflight import damage_reported
 
 __all__ = ["image_values"]

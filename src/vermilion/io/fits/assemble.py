@@ -12,20 +12,20 @@ from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ..datamodels import Cube, Frame
-from ..errors import ShapeError
+from ...datamodels import Cube, Frame
+from ...errors import ShapeError
+from ..memory import require_memory
+from ..options import ReadOptions
+from ..record import add_decisions, content_notes, logged, note
+from ..units import parse_unit, stated_unit, unit_option
+from ..values import FILLERS, fillers, float_size, native_floats, variances
 from .axes import Axes, arrange, find_axes
 from .cards import propagated
 from .error_units import error_factor
 from .hdus import Decision, Profile, Roles, decide, same_shape
 from .masks import bad_values, describe_bits, set_bits
-from .memory import require_memory
-from .options import ReadOptions
 from .pixels import image_values
 from .preflight import FITSFile, HDUInfo, card
-from .record import add_decisions, content_notes, logged, note
-from .units import parse_unit, stated_unit, unit_option
-from .values import FILLERS, fillers, float_size, native_floats, variances
 
 __all__ = ["assemble"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ..errors import ShapeError
-from .masks import bad_values, describe_bits, parse_bits, set_bits
-from .preflight import card
+from ...errors import ShapeError
+from ..fits.masks import bad_values, describe_bits, parse_bits, set_bits
+from ..fits.preflight import card
 
 __all__ = ["bad_pixels", "named_planes"]
 

@@ -11,18 +11,18 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from ..errors import HeaderError
-from .error_units import error_factor
-from .hdus import Decision
+from ...errors import HeaderError
+from ..fits.error_units import error_factor
+from ..fits.hdus import Decision
+from ..fits.pixels import image_values
+from ..fits.preflight import card, damage_reported
+from ..fits.worldcoords import read_wcs
+from ..options import ReadOptions
+from ..record import note
+from ..units import stated_unit, unit_option
+from ..values import FILLERS, fillers, native_floats, variances
 from .mask_planes import bad_pixels
-from .options import ReadOptions
-from .pixels import image_values
 from .planes import Band, Plane
-from .preflight import card, damage_reported
-from .record import note
-from .units import stated_unit, unit_option
-from .values import FILLERS, fillers, native_floats, variances
-from .worldcoords import read_wcs
 
 __all__ = ["Layer", "read_layer"]
 

@@ -11,12 +11,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from ..errors import AmbiguousInputError, ParameterError, ShapeError
+from ...errors import AmbiguousInputError, ParameterError, ShapeError
+from ..options import ReadOptions
+from ..units import parse_wave
 from .hdus import Profile
-from .options import ReadOptions
 from .preflight import HDUInfo, card, damage_reported
 from .spectral_axis import band_centers, is_spectral, medium, spectral_values
-from .units import parse_wave
 from .worldcoords import axis_type, axis_unit, read_spectral_wcs, read_wcs
 
 __all__ = ["Axes", "arrange", "find_axes"]

@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from ..errors import ShapeError
+from ...errors import ShapeError
 from .hdus import Profile
 from .preflight import card, damage_reported
 from .worldcoords import axis_type, axis_unit, known_unit

@@ -11,9 +11,9 @@ from typing import Any
 
 from astropy import units as u
 
-from ..errors import AmbiguousInputError, HeaderError, ParameterError, ShapeError
+from ...errors import AmbiguousInputError, HeaderError, ParameterError, ShapeError
+from ..options import ReadOptions
 from .masks import describe_bits, parse_bits
-from .options import ReadOptions
 from .preflight import FITSFile, HDUInfo, card, preflight
 
 __all__ = ["Decision", "Profile", "Roles", "decide", "is_cube", "is_rows", "same_shape"]

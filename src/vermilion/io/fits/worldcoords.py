@@ -10,9 +10,9 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from ..errors import UnitError
+from ...errors import UnitError
+from ..units import parse_unit
 from .preflight import card
-from .units import parse_unit
 
 __all__ = ["axis_type", "axis_unit", "known_unit", "read_spectral_wcs", "read_wcs"]
 

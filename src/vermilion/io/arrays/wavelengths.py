@@ -9,9 +9,9 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from ..errors import UnitError
-from .containers import safe_name
-from .units import parse_unit
+from ...errors import UnitError
+from ..containers import safe_name
+from ..units import parse_unit
 
 if TYPE_CHECKING:
     from .compose import Layers

@@ -14,19 +14,19 @@ from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import pixel_to_pixel
 from numpy.typing import NDArray
 
-from ..datamodels import Cube, Frame
-from ..errors import AmbiguousInputError, HeaderError, ParameterError, ShapeError, UnitError
+from ...datamodels import Cube, Frame
+from ...errors import AmbiguousInputError, HeaderError, ParameterError, ShapeError, UnitError
+from ..fits.cards import propagated
+from ..fits.hdus import Decision
+from ..fits.preflight import FITSFile
+from ..memory import require_memory
+from ..options import ReadOptions
+from ..record import add_decisions, content_notes, note
+from ..units import parse_wave
+from ..values import float_size
 from .band_layer import Layer, read_layer
 from .bandpass import band_name, central_wavelength, is_filter, names_of_files
-from .cards import propagated
-from .hdus import Decision
-from .memory import require_memory
-from .options import ReadOptions
 from .planes import Band, Plane
-from .preflight import FITSFile
-from .record import add_decisions, content_notes, note
-from .units import parse_wave
-from .values import float_size
 
 __all__ = ["stack"]
 

@@ -15,17 +15,17 @@ import numpy as np
 from astropy import units as u
 from numpy.typing import NDArray
 
-from ..datamodels import PSF, Cube, Frame
-from ..errors import AmbiguousInputError, ParameterError, ShapeError
-from .containers import safe_name
-from .hdus import Decision
-from .masks import bad_values, describe_bits, parse_bits
-from .memory import require_memory
-from .options import ReadOptions
-from .record import add_decisions, content_notes, note
+from ...datamodels import PSF, Cube, Frame
+from ...errors import AmbiguousInputError, ParameterError, ShapeError
+from ..containers import safe_name
+from ..fits.hdus import Decision
+from ..fits.masks import bad_values, describe_bits, parse_bits
+from ..memory import require_memory
+from ..options import ReadOptions
+from ..record import add_decisions, content_notes, note
+from ..units import parse_wave, stated_unit, unit_option
+from ..values import FILLERS, fillers, float_size, native_floats, variances
 from .side_files import side_image
-from .units import parse_wave, stated_unit, unit_option
-from .values import FILLERS, fillers, float_size, native_floats, variances
 
 __all__ = ["Layers", "compose", "error_kind", "require_room"]
 

@@ -13,8 +13,8 @@ from astropy.coordinates import Angle, SkyCoord
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 
-from ..datamodels import Frame
-from ..errors import HeaderError, ParameterError
+from ...datamodels import Frame
+from ...errors import HeaderError, ParameterError
 
 __all__ = ["Region", "inside", "parse_region"]
 

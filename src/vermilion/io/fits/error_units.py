@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from astropy import units as u
 
-from ..errors import AmbiguousInputError, UnitError
-from .units import parse_unit
+from ...errors import AmbiguousInputError, UnitError
+from ..units import parse_unit
 
 __all__ = ["error_factor"]
 

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmbiguousInputError, NotFITSError, ShapeError
-from .companions import read_companion
-from .containers import Variable, safe_name
-from .containers.envi_file import find_header, read_envi
-from .containers.hdf_file import is_hdf, read_hdf
-from .containers.mat_file import is_mat, read_mat
-from .containers.netcdf3_file import is_netcdf3, read_netcdf3
-from .containers.numpy_file import is_npy, is_npz, read_npy, read_npz
-from .memory import require_memory
-from .options import ReadOptions
-from .sources import local_file
+from ...errors import AmbiguousInputError, NotFITSError, ShapeError
+from ..containers import Variable, safe_name
+from ..containers.envi_file import find_header, read_envi
+from ..containers.hdf_file import is_hdf, read_hdf
+from ..containers.mat_file import is_mat, read_mat
+from ..containers.netcdf3_file import is_netcdf3, read_netcdf3
+from ..containers.numpy_file import is_npy, is_npz, read_npy, read_npz
+from ..fits.companions import read_companion
+from ..memory import require_memory
+from ..options import ReadOptions
+from ..sources import local_file
 
 __all__ = ["SideImage", "side_image"]
 

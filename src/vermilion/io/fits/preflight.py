@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from ..errors import CorruptFileError, TruncatedFileError, VermilionError
-from .memory import format_bytes
-from .sources import CHUNK, InflatedFile, Source, local_file, open_source
+from ...errors import CorruptFileError, TruncatedFileError, VermilionError
+from ..memory import format_bytes
+from ..sources import CHUNK, InflatedFile, Source, local_file, open_source
 
 __all__ = ["FITSFile", "HDUInfo", "card", "damage_reported", "preflight"]
 

@@ -11,15 +11,15 @@ from astropy import units as u
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from ..datamodels import PSF, Cube, Frame
-from ..diagnose.correlation import band_noise
-from ..errors import NoDataError, ParameterError
+from ...datamodels import PSF, Cube, Frame
+from ...diagnose.correlation import band_noise
+from ...errors import NoDataError, ParameterError
+from ..fits.wcs_parts import cut_wcs
+from ..options import ReadOptions
+from ..record import add_decisions, note
+from ..units import unit_option
 from .binning import bin_cube
-from .options import ReadOptions
-from .record import add_decisions, note
 from .regions import inside, parse_region
-from .units import unit_option
-from .wcs_parts import cut_wcs
 
 __all__ = ["empirical_noise", "select", "select_bands", "select_region", "select_roi"]
 

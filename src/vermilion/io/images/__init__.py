@@ -1,0 +1,1 @@
+"""Broad-band images: which file or HDU is what of which band, and the cube that they make."""

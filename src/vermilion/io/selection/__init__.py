@@ -1,0 +1,1 @@
+"""Parts of a cube: bands, pixels, regions of the sky, bins."""
