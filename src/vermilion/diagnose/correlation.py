@@ -121,7 +121,7 @@ class NoiseCorrelation:
     def method(self) -> str:
         """How it was measured, in one sentence."""
         return (
-            f"covariances up to {self.reach[0]} bands and {self.reach[1]} spaxels apart, without polynomials over "
+            f"covariances at lags up to {self.reach[0]} in band and {self.reach[1]} in x and y, without polynomials over "
             f"{min(_PIECE, self.n_bands)} bands and the covariance at longer lags, in the {self.n_spaxels} faintest spaxels and "
             f"{self.n_bands} bands"
         )
