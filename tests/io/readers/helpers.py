@@ -45,13 +45,13 @@ def write_hdus(path, primary, *extensions):
     return path
 
 
-def read_damaged(path, raw, *, trials, seed, shortest=1, given=None):
-    """Read files with four bytes changed, a third of them cut off as well: any error but ours is raised."""
+def read_damaged(path, raw, *, trials, seed, shortest=1, given=None, head=None):
+    """Read files with four bytes changed, every other time among the first `head`, a third cut off too: any error but ours is raised."""
     rng = np.random.default_rng(seed)
     for trial in range(trials):
         damaged = bytearray(raw)
         for _ in range(4):
-            damaged[rng.integers(len(raw))] = rng.integers(256)
+            damaged[rng.integers(head if head and trial % 2 else len(raw))] = rng.integers(256)
         path.write_bytes(damaged[: rng.integers(shortest, len(raw))] if trial % 3 == 0 else damaged)
         with suppress(VermilionError):
             read(given or path, memory=10**8)

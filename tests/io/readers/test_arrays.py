@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -18,11 +17,10 @@ from vermilion.errors import (
     ShapeError,
     TruncatedFileError,
     UnitError,
-    VermilionError,
 )
 from vermilion.io import read
 
-from .helpers import REAL_DATA, needs_data, whys
+from .helpers import REAL_DATA, needs_data, read_damaged, whys
 
 B, NY, NX = 5, 6, 7
 
@@ -145,14 +143,7 @@ def test_damaged_files_end_in_one_of_our_errors(tmp_path, values, kind):
         np.save(path, values)
     else:
         (np.savez if kind == "npz" else np.savez_compressed)(path, images=values, mask=values > 6)
-    raw, rng = path.read_bytes(), np.random.default_rng(3)
-    for trial in range(100):
-        damaged = bytearray(raw)
-        for _ in range(3):
-            damaged[rng.integers(150 if trial % 2 else len(raw))] = rng.integers(256)
-        path.write_bytes(damaged[: rng.integers(1, len(raw))] if trial % 4 == 0 else damaged)
-        with suppress(VermilionError):
-            read(path, memory=10**8)
+    read_damaged(path, path.read_bytes(), trials=100, seed=3, head=150)
 
 
 # ---------------------------------------------------------------- .npz

@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,12 +15,11 @@ from vermilion.errors import (
     ParameterError,
     ShapeError,
     TruncatedFileError,
-    VermilionError,
 )
 from vermilion.io import read
 from vermilion.io.containers.mat_file import read_mat
 
-from .helpers import REAL_DATA, needs_data, whys
+from .helpers import REAL_DATA, needs_data, read_damaged, whys
 
 B, NY, NX = 12, 9, 14
 
@@ -150,14 +148,7 @@ def test_files_that_end_early_say_so(save, values):
 @pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}], ids=["level 5", "compressed", "level 4"])
 def test_damaged_files_end_in_one_of_our_errors(save, values, options):
     path = save({"Y": by_columns(values), "H": NY, "W": NX, "wavelength": np.linspace(400, 900, B), "name": "x"}, **options)
-    raw, rng = path.read_bytes(), np.random.default_rng(6)
-    for trial in range(150):
-        damaged = bytearray(raw)
-        for _ in range(3):
-            damaged[rng.integers(400 if trial % 2 else len(raw))] = rng.integers(256)
-        path.write_bytes(damaged[: rng.integers(1, len(raw))] if trial % 4 == 0 else damaged)
-        with suppress(VermilionError):
-            read(path, memory=10**8)
+    read_damaged(path, path.read_bytes(), trials=150, seed=6, head=400)
 
 
 # ---------------------------------------------------------------- layouts
