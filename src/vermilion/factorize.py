@@ -27,6 +27,7 @@ from .alternating import (
     fixes_scale,
     leave_out_spectra,
     solve_compressed,
+    solve_some_pixels,
     worth_compressing,
 )
 from .datamodels import History, Result, Status
@@ -290,7 +291,7 @@ def _start(
             A, S = A * bands[:, None], S * pixels
         return Sweep(tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
 
-    compress = compress and worth_compressing(problem, blocks, n_components)
+    many, compress = compress, compress and worth_compressing(problem, blocks, n_components)
     space = None
     if not isinstance(init, str):
         begun = sweep(*_given_start(init, problem, n_components))
@@ -312,6 +313,8 @@ def _start(
         balance = (_norms(S, dim=1) / _norms(A, dim=0)).sqrt()  # one step length then suits both factors
         begun = sweep(A * balance, S / balance[:, None])
     if not compress:
+        if (A := solve_some_pixels(begun, problem) if many else None) is not None:
+            begun.look_ahead(A, begun.S)
         return begun, None
     within = space is None
     if space is None:

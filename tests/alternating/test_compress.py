@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vermilion import factorize
-from vermilion.alternating import Problem, Sweep, solve_compressed, worth_compressing
+from vermilion.alternating import Problem, Sweep, solve_compressed, solve_some_pixels, worth_compressing
 from vermilion.alternating.compress import _telling_pixels
 from vermilion.initialize import weighted_subspace
 from vermilion.prox import Chain, Identity, NonNegative, Simplex, Soft
@@ -144,6 +144,50 @@ def test_telling_pixels_hold_the_extremes_of_every_direction_and_every_component
     assert 1024 <= len(some) < 2000
     assert some.tolist() == sorted(set(some.tolist()))
     assert _telling_pixels(V[:, :3000], S[:, :3000]) is None
+
+
+# ---- few bands, many pixels
+
+
+def few_bands(*, weighted, n_pixels=50_000, seed=0):
+    """Six bands, four components of which the last is in 40 pixels only, and a random start."""
+    rng = np.random.default_rng(seed)
+    A, S = rng.random((6, 4)), 10 * rng.gamma(0.3, size=(4, n_pixels))
+    S[3] *= np.arange(n_pixels) % 1500 == 7
+    sigma = 0.1 * rng.uniform(0.5, 2.0, size=(6, 1)) if weighted else 0.1
+    Y, W = A @ S + sigma * rng.normal(size=(6, n_pixels)), None
+    if weighted:
+        W = np.broadcast_to(sigma**-2, Y.shape) * (rng.random(Y.shape) > 0.1)
+        Y[W == 0] = np.nan
+    return Y, W, (rng.random((6, 4)), 10 * rng.random((4, n_pixels)))
+
+
+@pytest.mark.parametrize(
+    ("weighted", "morphologies"), [(False, NonNegative()), (True, NonNegative()), (False, Simplex(0, total=10.0)), (False, Soft(0.01))]
+)
+def test_some_of_the_pixels_lead_near_the_solution(weighted, morphologies, monkeypatch):
+    Y, W, init = few_bands(weighted=weighted)
+    options = {"n_components": 4, "init": init, "morphologies": morphologies, "tol": 0, "device": "cpu", "dtype": "float64"}
+    with_it = factorize(Y, W, max_iter=20, **options)
+    monkeypatch.setattr(solver, "solve_some_pixels", lambda *_: None)
+    without = factorize(Y, W, max_iter=20, **options)
+    assert with_it.history.objective[0] < without.history.objective[9]
+    assert with_it.objective < without.objective
+    assert with_it.provenance["objective_start"] == pytest.approx(without.provenance["objective_start"])
+    assert bool(np.all(np.diff(with_it.history.objective) <= 0))
+
+
+def test_some_of_the_pixels_are_asked_only_where_there_are_many_more():
+    Y, _, (A, S) = few_bands(weighted=False, n_pixels=40_000)
+    problem = Problem.normalized(torch.tensor(Y), None, dtype=torch.float64, device=CPU)
+    blocks = problem.block("A", NonNegative()), problem.block("S", NonNegative())
+    assert solve_some_pixels(Sweep(problem.tiles(*blocks), torch.tensor(A), torch.tensor(S), *blocks), problem) is None
+
+
+def test_what_is_hidden_is_no_extreme():
+    V, S = torch.rand(2, 10_000, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 10_000)
+    V[0, 5:100], V[0, 4321] = torch.nan, 9
+    assert 4321 in _telling_pixels(V, S)
 
 
 # ---- a source of four pixels

@@ -2,7 +2,7 @@
 
 from .alternation import Alternation
 from .batch import Batch
-from .compress import EXTREMES, OVERSAMPLING, solve_compressed, worth_compressing
+from .compress import EXTREMES, OVERSAMPLING, solve_compressed, solve_some_pixels, worth_compressing
 from .constraints import Constraints, fixes_scale
 from .crossfit import leave_out_spectra
 from .extrapolation import Extrapolation
@@ -38,5 +38,6 @@ __all__ = [
     "minimize",
     "passage",
     "solve_compressed",
+    "solve_some_pixels",
     "worth_compressing",
 ]

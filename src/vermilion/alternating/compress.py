@@ -1,7 +1,8 @@
-"""A start from compressed data."""
+"""A start from compressed data, or from some of the pixels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from .quadratic import Block
 from .sketch import Sketch
 from .sweep import Sweep
 
-__all__ = ["EXTREMES", "OVERSAMPLING", "solve_compressed", "worth_compressing"]
+__all__ = ["EXTREMES", "OVERSAMPLING", "solve_compressed", "solve_some_pixels", "worth_compressing"]
 
 OVERSAMPLING = 10
 """Dimensions kept beyond the number of components."""
@@ -118,6 +119,33 @@ def solve_compressed(
     )
 
 
+def solve_some_pixels(start: Sweep, problem: Problem, *, max_iter: int = 500, tol: float = 1e-5, patience: int = 2) -> Tensor | None:
+    """Spectra (B, K) that suit some of the pixels, first few and then more: for data of too few bands to be compressed.
+
+    None where there are not many more pixels than that, or where the constraint on morphologies ties pixels together.
+
+    Parameters
+    ----------
+    start : Sweep
+        Where to begin.
+    problem : Problem
+    max_iter, tol, patience
+        As for `solve_compressed`.
+    """
+    if start.morphologies.cut is None or problem.Y.shape[1] < 3 * LEVELS[-1]:
+        return None
+    A = start.A
+    for enough in LEVELS:
+        some = _telling_pixels(problem.Y, start.S, enough=enough)
+        few = replace(problem, Y=problem.Y[:, some], W=None if problem.W is None else problem.W[:, some])
+        blocks = start.spectra, start.morphologies.part(some)
+        part = Sweep(few.tiles(*blocks), start.A, start.S[:, some], *blocks)
+        part.look_ahead(A, part.S, steps=20)
+        _run(part, max_iter, tol, patience)
+        A = part.A
+    return A
+
+
 def _run(sweep: Sweep, max_iter: int, tol: float, patience: int) -> int:
     """Iterate until the objective hardly falls any more."""
     small = iterations = 0
@@ -139,7 +167,7 @@ def _telling_pixels(V: Tensor, S: Tensor, *, enough: int = LEVELS[0], extremes: 
     if stride < 3:
         return None
     chosen = [torch.arange(0, n_pixels, stride, device=V.device)]
-    chosen += [row.abs().topk(extremes).indices for rows in (V, S) for row in rows]
+    chosen += [row.abs().nan_to_num_(0).topk(extremes).indices for rows in (V, S) for row in rows]  # what is hidden is no extreme
     return torch.unique(torch.cat(chosen))
 
 
