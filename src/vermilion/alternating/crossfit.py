@@ -43,6 +43,7 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
     if len(groups) == 1:
         return groups, [sweep.A]
     whole = _known(sweep, sweep.S)
+    sweep.rest()
     spectra = []
     for group in groups:  # one after the other: together they would need several times the memory of the fit
         out = torch.zeros(n_pixels, dtype=torch.bool, device=group.device)
@@ -50,9 +51,11 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
         S = sweep.S * ~out
         part = Sweep(sweep.tiles, sweep.A, S, sweep.spectra, replace(sweep.morphologies, frozen=out), sweep.inner)
         known = _known(sweep, S) >= 0.5 * whole
+        del S
         for _ in range(iterations):
             part.step()
         spectra.append(torch.where(known, part.A, sweep.A))
+        del part
     return groups, spectra
 
 

@@ -72,16 +72,22 @@ class Known:
 
     def in_data_unit(self, A: Tensor, S: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
         """Solved factors in the data's unit, float64 on the CPU, with given ones exactly as given."""
-        A = A.detach().double().cpu() * problem.factor_scale("A")
         S = S.detach().double().cpu() * problem.factor_scale("S")
-        for k, spectrum in self.A.items():
+        for k in self.A:
             S[k] *= problem.data_scale / (problem.factor_scale("S") * self.A_sizes[k])
-            A[:, k] = spectrum
         for k, morphology in self.S.items():
+            S[k] = morphology
+        return self.spectra_in_data_unit(A, problem), S
+
+    def spectra_in_data_unit(self, A: Tensor, problem: Problem) -> Tensor:
+        """Solved spectra in the data's unit, as `in_data_unit` returns them."""
+        A = A.detach().double().cpu() * problem.factor_scale("A")
+        for k, spectrum in self.A.items():
+            A[:, k] = spectrum
+        for k in self.S:
             if k not in self.A:
                 A[:, k] *= problem.data_scale / (problem.factor_scale("A") * self.S_sizes[k])
-            S[k] = morphology
-        return A, S
+        return A
 
     @property
     def components(self) -> set[int]:

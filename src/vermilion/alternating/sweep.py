@@ -113,6 +113,11 @@ class Sweep(Alternation):
             seconds=time.perf_counter() - self.started,
         )
 
+    def rest(self) -> None:
+        """Let go of all but the newest state: the next step starts from there."""
+        self._ahead = self.factors
+        self.extrapolation.restart()
+
     def look_ahead(self, A: Tensor, S: Tensor, *, steps: int = 30) -> None:
         """Let the next step start from (A, S), with many inner steps; if the objective rises there, it goes back as from any other.
 
@@ -133,8 +138,9 @@ class Sweep(Alternation):
             return
         turned = sum(float(turn(*points)) for points in zip(self._ahead, self.factors, new, strict=True)) > 0
         beyond = 1 + self.extrapolation.factor
-        plain = turned or beyond == 1
-        self._ahead = new if plain else tuple(torch.lerp(old, x, beyond) for old, x in zip(self.factors, new, strict=True))  # type: ignore[assignment]
+        old, self._ahead = self.factors, new  # what was ahead is let go before more is made
+        if not turned and beyond != 1:
+            self._ahead = torch.lerp(old[0], new[0], beyond), torch.lerp(old[1], new[1], beyond)
         self.factors, self._objective = new, objective
         self.extrapolation.restart() if turned else self.extrapolation.advance()
 
