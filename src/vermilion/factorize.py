@@ -8,7 +8,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from .diagnose.uncertainty import least_squares_maps, morphology_errors, noise_f
 from .errors import ConvergenceWarning, DeviceError, ParameterError, ShapeError
 from .fit import fit
 from .fit.stopping import RelativeDecrease
-from .initialize import Subspace, random_start, spa, weighted_subspace
+from .initialize import PAIRS, STARTS, Subspace, starting_directions, weighted_subspace
 from .models import Factorization, Model
 from .optim import ADMM, PGM, AdaProx, InertialPALM
 from .peers import proxmin as proxmin_peer
@@ -59,7 +59,7 @@ def factorize(
     n_components: int,
     spectra: Prox | Callable[..., Any] | None = NonNegative(),  # noqa: B008 (operators are immutable)
     morphologies: Prox | Callable[..., Any] | None = NonNegative(),  # noqa: B008
-    init: str | tuple[ArrayLike | Tensor, ArrayLike | Tensor] = "auto",
+    init: str | NDArray[Any] | Tensor | tuple[ArrayLike | Tensor, ArrayLike | Tensor] = "auto",
     fixed_spectra: Mapping[int, ArrayLike] | None = None,
     fixed_morphologies: Mapping[int, ArrayLike] | None = None,
     solver: str = "auto",
@@ -87,8 +87,10 @@ def factorize(
         Constraint on A (B, K). None: no constraint.
     morphologies : Prox, callable or None
         Constraint on S (K, N).
-    init : {"auto", "spa", "random"} or tuple (A0, S0)
-        Start. "auto" is "spa": the most extreme pixels in the weighted K-dimensional subspace.
+    init : {"auto", "kmeans", "nfindr", "nndsvd", "random", "sivm", "snpa", "spa", "vca"}, array (B, K) or tuple (A0, S0)
+        Start. "auto" is "spa": the most extreme pixels in the weighted K-dimensional subspace. "vca", "nfindr", "snpa" and "sivm" look
+        for extreme pixels in other ways, "kmeans" takes the centers of clusters; "nndsvd" and "random" start both factors. Of spectra
+        alone, an ndarray or Tensor A0, the morphologies follow by least squares.
     fixed_spectra : mapping of int to array_like (B,), optional
         Known spectra by component; returned as given.
     fixed_morphologies : mapping of int to array_like (N,), optional
@@ -189,7 +191,7 @@ def _compression(told: dict[str, Any], problem: Problem, begin: float, history: 
 
 
 SOLVERS = ("auto", "block", "palm", "pgm", "adaprox", "admm", "proxmin")
-INITS = ("auto", "spa", "random")
+INITS = ("auto", *STARTS)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -293,28 +295,32 @@ def _start(
 
     many, compress = compress, compress and worth_compressing(problem, blocks, n_components)
     space = None
-    if not isinstance(init, str):
+    spectra_given = isinstance(init, (np.ndarray, Tensor))
+    if not isinstance(init, str) and not spectra_given:
         begun = sweep(*_given_start(init, problem, n_components))
-    elif init == "random":
-        begun = sweep(*(X.double() * problem.gain**0.5 for X in random_start(problem.Y, problem.W, n_components, seed=seed)))
+    elif isinstance(init, str) and init in PAIRS:
+        begun = sweep(*(X.double() * problem.gain**0.5 for X in PAIRS[init](problem.Y, problem.W, n_components, seed=seed)))
     else:
-        width = n_components + OVERSAMPLING if compress else None
-        rank = min(n_components, *problem.Y.shape)
-        space = weighted_subspace(problem.Y, problem.W, rank, width=width, extremes=EXTREMES if compress else 0, seed=seed)
-        A = _extreme_spectra(problem, constraints, known, n_components, seed, space)
+        if spectra_given:
+            first = _given_factor("A", init, (problem.Y.shape[0], n_components), problem)
+        else:
+            width = n_components + OVERSAMPLING if compress else None
+            rank = min(n_components, *problem.Y.shape)
+            space = weighted_subspace(problem.Y, problem.W, rank, width=width, extremes=EXTREMES if compress else 0, seed=seed)
+            first = _found_spectra("spa" if init == "auto" else init, problem, constraints, known, n_components, seed, space)
         S = problem.Y.new_full((n_components, problem.Y.shape[1]), 1 / n_components if fixes_scale(constraints.S) else 0.0)
-        begun = sweep(A, S)
+        begun = sweep(first, S)
         begun = sweep(begun.A, begun.solve_morphologies(begun.A, begun.S, steps=200, tol=1e-4))
-        unknown = space.band_scale == 0
-        if bool(unknown.any()):
+        unknown = None if space is None else space.band_scale == 0
+        if unknown is not None and bool(unknown.any()):
             begun = sweep(torch.where(unknown[:, None], begun.solve_spectra(begun.A, begun.S, steps=20), begun.A), begun.S)
     if constraints.gauge and not known.components:
         A, S = begun.A, begun.S
         balance = (_norms(S, dim=1) / _norms(A, dim=0)).sqrt()  # one step length then suits both factors
         begun = sweep(A * balance, S / balance[:, None])
     if not compress:
-        if (A := solve_some_pixels(begun, problem) if many else None) is not None:
-            begun.look_ahead(A, begun.S)
+        if (ahead := solve_some_pixels(begun, problem) if many else None) is not None:
+            begun.look_ahead(ahead, begun.S)
         return begun, None
     within = space is None
     if space is None:
@@ -345,8 +351,10 @@ def _norms(X: Tensor, *, dim: int) -> Tensor:
     return torch.where(norms > 0, norms, torch.ones_like(norms))
 
 
-def _extreme_spectra(problem: Problem, constraints: Constraints, known: Known, n_components: int, seed: int, space: Subspace) -> Tensor:
-    """Spectra (B, K) of extreme pixels outside the span of the known ones, in the scale that the constraint wants."""
+def _found_spectra(
+    init: str, problem: Problem, constraints: Constraints, known: Known, n_components: int, seed: int, space: Subspace
+) -> Tensor:
+    """Spectra (B, K) that a start finds beside the known ones, in the scale that the constraint wants."""
     A = problem.Y.new_zeros(len(problem.Y), n_components)
     given = known.solved("A", problem.Y)
     for k, values in given.items():
@@ -354,7 +362,8 @@ def _extreme_spectra(problem: Problem, constraints: Constraints, known: Known, n
     free = [k for k in range(n_components) if k not in given]
     if free:
         # vertices are directions: of brightness one in data made white
-        A[:, free] = (problem.rms * problem.gain * problem.mean_weight**0.5) * spa(
+        A[:, free] = (problem.rms * problem.gain * problem.mean_weight**0.5) * starting_directions(
+            init,
             problem.Y,
             problem.W,
             len(free),
@@ -371,17 +380,21 @@ def _given_start(init: Any, problem: Problem, n_components: int) -> tuple[Tensor
     try:
         A0, S0 = init
     except (TypeError, ValueError):
-        raise ParameterError(f"init is {type(init).__name__}: expected one of {', '.join(INITS)} or a pair (A0, S0).") from None
-    factors = []
-    shapes = {"A": (problem.Y.shape[0], n_components), "S": (n_components, problem.Y.shape[1])}
-    for (name, shape), X in zip(shapes.items(), (A0, S0), strict=True):
-        X = torch.as_tensor(X, dtype=torch.float64)
-        if X.shape != shape:
-            raise ShapeError(f"the start {name}0 has shape {tuple(X.shape)}: expected {shape}.")
-        if not bool(torch.isfinite(X).all()):
-            raise ParameterError(f"the start {name}0 holds values that are not finite.")
-        factors.append(X.to(problem.Y.device) / problem.factor_scale(name))  # type: ignore[arg-type]
-    return factors[0], factors[1]
+        raise ParameterError(
+            f"init is {type(init).__name__}: expected one of {', '.join(INITS)}, an array A0 of spectra, or a pair (A0, S0)."
+        ) from None
+    n_bands, n_pixels = problem.Y.shape
+    return _given_factor("A", A0, (n_bands, n_components), problem), _given_factor("S", S0, (n_components, n_pixels), problem)
+
+
+def _given_factor(name: Literal["A", "S"], X: Any, shape: tuple[int, int], problem: Problem) -> Tensor:
+    """A given factor in the unit of the problem."""
+    X = torch.as_tensor(X, dtype=torch.float64)
+    if X.shape != shape:
+        raise ShapeError(f"the start {name}0 has shape {tuple(X.shape)}: expected {shape}.")
+    if not bool(torch.isfinite(X).all()):
+        raise ParameterError(f"the start {name}0 holds values that are not finite.")
+    return X.to(problem.Y.device) / problem.factor_scale(name)
 
 
 def _alternate(
@@ -545,7 +558,8 @@ def _result(
             normalization += "; given components as given"
         if by_absolute.any():
             normalization += "; by absolute values where a spectrum sums to zero"
-    A, S = A / scale, S * scale[:, None]
+    A /= scale
+    S *= scale[:, None]
     order = flux_order(A, S, keep=known.components)
     A, S = A[:, order], S[order]
     Y = data[0].cpu().numpy()
@@ -603,10 +617,10 @@ def _signed_maps(
 
     With the final spectra themselves, maps of pure noise are positive in the mean: the spectra have learned the noise they are fitted to.
     """
-    whole = known.in_data_unit(sweep.A, sweep.S, problem)[0].numpy() / scale
+    whole = known.spectra_in_data_unit(sweep.A, problem).numpy() / scale
     groups, sets = np.zeros(data[0].shape[1], dtype=np.int64), []
     for g, (pixels, spectra) in enumerate(zip(*leave_out_spectra(sweep), strict=True)):
-        A = known.in_data_unit(spectra, sweep.S, problem)[0].numpy() / scale
+        A = known.spectra_in_data_unit(spectra, problem).numpy() / scale
         sets.append((A * _ratio(whole.sum(axis=0), A.sum(axis=0), np.abs(whole).sum(axis=0)))[:, order])
         groups[pixels.cpu().numpy()] = g
     return least_squares_maps(*data, np.stack(sets), groups=groups)

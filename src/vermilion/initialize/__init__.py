@@ -1,7 +1,35 @@
 """First values from the data."""
 
+from .kmeans import kmeans
+from .library import choose_from_library, library
+from .nfindr import nfindr
+from .nndsvd import nndsvd
 from .random import random_start
+from .registry import PAIRS, SEARCHES, STARTS, starting_directions, starts
+from .resample import resample_spectra
+from .sivm import sivm
+from .snpa import snpa
+from .spa import spa
 from .subspace import Subspace, weighted_subspace
-from .vertices import spa
+from .vca import vca
 
-__all__ = ["Subspace", "random_start", "spa", "weighted_subspace"]
+__all__ = [
+    "PAIRS",
+    "SEARCHES",
+    "STARTS",
+    "Subspace",
+    "choose_from_library",
+    "kmeans",
+    "library",
+    "nfindr",
+    "nndsvd",
+    "random_start",
+    "resample_spectra",
+    "sivm",
+    "snpa",
+    "spa",
+    "starting_directions",
+    "starts",
+    "vca",
+    "weighted_subspace",
+]

@@ -213,6 +213,7 @@ def weighted_subspace(
     weights = X.W[:, some] if X.W is not None and X.holes else None
     basis = _leading_basis(X.sample(some), weights, rank, columns, power=power, fills=fills, seed=seed)
     asked = None if within is None else _unit_columns(X.u[:, None] * within.double())
+    columns = basis.shape[1]  # fewer where data without noise have no more dimensions
     kept, outside = min(width or rank, columns) if asked is None else columns, None
     for _ in range(max(1, power) if first_look else min(1, extremes)):
         whole = basis if asked is None else torch.linalg.qr(torch.cat([basis, asked], dim=1))[0]
