@@ -30,8 +30,12 @@ TABLE = {
         "initialize alternating fit diagnose peers models optim observation prox likelihood datamodels errors",
         f"torch {ARRAYS}",
     ),
-    "rank": (
+    "unmixing": (
         "factorize initialize alternating fit diagnose peers models optim observation prox likelihood datamodels errors",
+        f"torch numba {ARRAYS}",
+    ),
+    "rank": (
+        "unmixing factorize initialize alternating fit diagnose peers models optim observation prox likelihood datamodels errors",
         f"torch {ARRAYS}",
     ),
     "io": ("datamodels diagnose errors", "numpy astropy scipy h5py tifffile"),
@@ -42,6 +46,7 @@ TABLE = {
     "benchmark": (ANYTHING, ANYTHING),
     "parallel": (ANYTHING, ANYTHING),
     "estimator": (ANYTHING, ANYTHING),
+    "unmix": (ANYTHING, ANYTHING),
     "pipeline": (ANYTHING, ANYTHING),
     "cli": (ANYTHING, ANYTHING),
     "__main__": ("cli", ""),
