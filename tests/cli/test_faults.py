@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 from matplotlib.image import imread
 
-from vermilion.cli.separate import _threads
+from vermilion.cli.run import threads_for
 
 LINE = re.compile(r"vermilion: error\[(E-[A-Z]+)\]: .{15,}")
 
@@ -155,9 +155,9 @@ def test_what_is_missing_is_named(call, small_cube):
 
 
 def test_more_threads_than_cores_are_not_used(caplog):
-    assert _threads(10**6, n_voxels=10) == _threads(None, n_voxels=10**9) <= os.cpu_count()
+    assert threads_for(10**6, n_voxels=10) == threads_for(None, n_voxels=10**9) <= os.cpu_count()
     assert "more threads would only wait" in caplog.text
-    assert _threads(None, n_voxels=10) == 1
+    assert threads_for(None, n_voxels=10) == 1
 
 
 # ---------------------------------------------------------------- output

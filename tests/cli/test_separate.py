@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from matplotlib.image import imread
 
-from vermilion.cli.separate import _argv
+from vermilion.cli.run import argv
 from vermilion.io.writers import OutputFolder
 
 FITS_PRODUCTS = ("components.fits", "model.fits", "residual.fits", "spectrum_00.fits", "spectrum_01.fits", "spectrum_02.fits")
@@ -402,12 +402,12 @@ def test_more_known_spectra_than_components_are_refused(separate, template, tmp_
     ["-o a", "-oa", "-qo a", "-vvoa", "--output a", "--output=a", "-v -q", "-vq", "--verbose --quiet --json", "--overwrite --resume"],
 )
 def test_the_command_in_the_headers_tells_nothing_that_changes_no_product(words):
-    assert _argv(["separate", "c.fits", *words.split(), "-k", "3"]) == ["vermilion", "separate", "c.fits", "-k", "3"]
+    assert argv(["separate", "c.fits", *words.split(), "-k", "3"]) == ["vermilion", "separate", "c.fits", "-k", "3"]
 
 
 @pytest.mark.parametrize("words", ["-k 3 --seed 1", "-k3 --tol=0", "--cubes", "--unit -", "--maps free"])
 def test_the_command_in_the_headers_tells_everything_else(words):
-    assert _argv(words.split()) == ["vermilion", *words.split()]
+    assert argv(words.split()) == ["vermilion", *words.split()]
 
 
 def test_a_copied_cube_gives_the_same_pixels(separate, small_cube, tmp_path):

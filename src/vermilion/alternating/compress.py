@@ -137,6 +137,7 @@ def solve_some_pixels(start: Sweep, problem: Problem, *, max_iter: int = 500, to
     A = start.A
     for enough in LEVELS:
         some = _telling_pixels(problem.Y, start.S, enough=enough)
+        assert some is not None
         few = replace(problem, Y=problem.Y[:, some], W=None if problem.W is None else problem.W[:, some])
         blocks = start.spectra, start.morphologies.part(some)
         part = Sweep(few.tiles(*blocks), start.A, start.S[:, some], *blocks)

@@ -31,7 +31,7 @@ _SUSPICIOUS = 0.1  # share by which errors must be wrong before another option i
 
 
 @click.command("inspect")
-@input_files
+@input_files()
 @read_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only beside the table.")

@@ -80,9 +80,9 @@ READ_OPTIONS = (
 )
 
 
-def input_files(command: Command) -> Command:
+def input_files(metavar: str = "CUBE...") -> Callable[[Command], Command]:
     """Give a command the argument `paths`: the file, or the files of a set of bands."""
-    return click.argument("paths", metavar="CUBE...", nargs=-1, required=True, type=click.Path())(command)
+    return click.argument("paths", metavar=metavar, nargs=-1, required=True, type=click.Path())
 
 
 def read_options(command: Command) -> Command:
