@@ -108,6 +108,9 @@ class Result:
         One per component.
     normalization : str
         The gauge: what fixes the scale between A and S.
+    brightness : ndarray, shape of a map, or None
+        Factor on the model of each pixel, ``brightness · A S``, where brightness was kept out of S (abundances of normalized pixels);
+        None: 1.
     frame : Frame or None
     status : Status
     history : History
@@ -127,6 +130,7 @@ class Result:
     signed_error: NDArray[np.floating[Any]] | None = None
     names: tuple[str, ...] = ()
     normalization: str = "as solved"
+    brightness: NDArray[np.floating[Any]] | None = None
     frame: Frame | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -135,6 +139,10 @@ class Result:
         if self.spectra.ndim != 2 or self.spectra.shape[1] != len(self.morphologies):
             raise ShapeError(
                 f"spectra has shape {self.spectra.shape}, morphologies {self.morphologies.shape}: expected (B, K) and (K, ...)."
+            )
+        if self.brightness is not None and self.brightness.shape != self.morphologies.shape[1:]:
+            raise ShapeError(
+                f"brightness has shape {self.brightness.shape}, morphologies {self.morphologies.shape}: expected one value per pixel."
             )
         if not self.names:
             object.__setattr__(self, "names", tuple(f"component_{k:02d}" for k in range(self.n_components)))
@@ -150,15 +158,20 @@ class Result:
         return float(self.history.objective[-1]) if len(self.history) else float("nan")
 
     @property
+    def amounts(self) -> NDArray[np.floating[Any]]:
+        """What the spectra are multiplied by in the model, shaped like the morphologies: S, times the brightness where there is one."""
+        return self.morphologies if self.brightness is None else self.morphologies * self.brightness
+
+    @property
     def fluxes(self) -> NDArray[np.floating[Any]]:
-        """Spectra summed over all pixels, A_k Σ S_k, shape (B, K), in the data's unit times pixel."""
-        total = np.nansum(self.morphologies.reshape(self.n_components, -1), axis=1, dtype=np.float64)
+        """Spectra summed over all pixels, A_k times the sum of its amounts, shape (B, K), in the data's unit times pixel."""
+        total = np.nansum(self.amounts.reshape(self.n_components, -1), axis=1, dtype=np.float64)
         return self.spectra * total
 
     @property
     def model(self) -> NDArray[np.floating[Any]]:
-        """A S, shape (B, N) or (B, Ny, Nx)."""
-        flat = self.morphologies.reshape(self.n_components, -1)
+        """A S, times the brightness where there is one; shape (B, N) or (B, Ny, Nx)."""
+        flat = self.amounts.reshape(self.n_components, -1)
         return (self.spectra @ flat).reshape(len(self.spectra), *self.morphologies.shape[1:])
 
     def __repr__(self) -> str:

@@ -199,7 +199,7 @@ def _tiles(result: Result, cube: Cube) -> Iterator[tuple[int, Float, Float, Floa
             f"and maps; Frame.to_image makes maps of (K, N) morphologies."
         )
     spectra = result.spectra.astype(np.float64)
-    maps = result.morphologies.reshape(result.n_components, -1).astype(np.float64)
+    maps = result.amounts.reshape(result.n_components, -1).astype(np.float64)
     band_known = np.asarray(np.isfinite(spectra).all(axis=1))
     pixel_known = np.asarray(np.isfinite(maps).all(axis=0))
     spectra, maps = np.where(band_known[:, None], spectra, 0), np.where(pixel_known, maps, 0)

@@ -20,8 +20,9 @@ def maps(
 ) -> NDArray[np.object_]:
     """Maps of all components, in the unit of the data averaged over the bands.
 
-    A map is drawn as ``mean_b |A_bk| · S_k``, which does not depend on how the scale is shared between A and S. Each has its own
-    asinh stretch; all have the same unit, so that their color bars can be compared. Pixels without number are grey.
+    A map is drawn as ``mean_b |A_bk| · S_k``, times the brightness where there is one, which does not depend on how the scale is shared
+    between A and S. Each has its own asinh stretch; all have the same unit, so that their color bars can be compared. Pixels without number
+    are grey.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def component_maps(result: Result) -> NDArray[np.float64]:
     spectra = np.abs(result.spectra.astype(np.float64))
     known = np.isfinite(spectra).all(axis=1)
     strength = spectra[known].mean(axis=0) if known.any() else np.full(result.n_components, np.nan)
-    return strength[:, None, None] * result.morphologies.astype(np.float64)
+    return strength[:, None, None] * result.amounts.astype(np.float64)
 
 
 def title_component(axes: Axes, k: int, name: str, *, width: float) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..datamodels import Cube, Result
+from .abundances import abundances, has_abundances
 from .convergence import convergence
 from .maps import maps
 from .residual_rms import residual_rms
@@ -27,6 +28,7 @@ Path = str | PathLike[str]
 # The pictures of a result, in the order in which they are shown. A new picture is one line here.
 FIGURES: Mapping[str, Callable[[Result, Cube], Any]] = MappingProxyType(
     {
+        "abundances": lambda result, cube: abundances(result),
         "maps": lambda result, cube: maps(result),
         "spectra": lambda result, cube: spectra(result, cube),
         "white_light": lambda result, cube: white_light(result, cube),
@@ -53,11 +55,13 @@ def save_figures(result: Result, cube: Cube, write: Callable[[str, Callable[[Pat
     Returns
     -------
     list of str
-        The signed maps are left out if the result has none.
+        The signed maps, and maps of abundances, are left out if the result has none.
     """
     names = []
     for picture, draw in FIGURES.items():
         if picture == "signed" and (result.signed_morphologies is None or result.signed_error is None):
+            continue
+        if picture == "abundances" and not has_abundances(result):
             continue
         name = f"figures/{picture}.png"
         write(name, lambda path, draw=draw: save_figure(draw(result, cube), path))  # type: ignore[misc]

@@ -71,7 +71,7 @@ def _flux_errors(result: Result) -> NDArray[np.float64] | None:
     """1-sigma errors of the fluxes (B, K), maps fixed."""
     if result.spectra_error is None:
         return None
-    totals = np.nansum(result.morphologies.reshape(result.n_components, -1), axis=1, dtype=np.float64)
+    totals = np.nansum(result.amounts.reshape(result.n_components, -1), axis=1, dtype=np.float64)
     return result.spectra_error.astype(np.float64) * np.abs(totals)
 
 

@@ -25,8 +25,8 @@ def components_hdus(result: Result, frame: Frame, provenance: Mapping[str, Any])
     """The HDUs of `components.fits`.
 
     PRIMARY (provenance) | SPECTRA table: wavelength, shape_k, shape_error_k, flux_k = A_k ΣS_k, flux_error_k | MAPS (K, Ny, Nx) |
-    MAPS_ERR | MAPS_SIGNED | MAPS_SIGNED_ERR | MASK (1 = pixel dropped) | HISTORY table. What the result does not have is left out.
-    Components are counted from 0.
+    MAPS_ERR | MAPS_SIGNED | MAPS_SIGNED_ERR | BRIGHTNESS | MASK (1 = pixel dropped) | HISTORY table. What the result does not have is left
+    out. Components are counted from 0.
 
     Where columns of A sum to 1 over the bands, shapes are numbers and maps carry the unit of the data (fluxes summed over
     the bands). Otherwise shapes carry it and maps are numbers. Fluxes are in the unit of the data times ``pix``,
@@ -57,6 +57,9 @@ def components_hdus(result: Result, frame: Frame, provenance: Mapping[str, Any])
         for name, (values, comment) in maps.items()
         if values is not None
     ]
+    if result.brightness is not None:
+        comment = "factor of the model of each pixel: sum over k of shape_k x map k x brightness"
+        images.append(image_hdu("BRIGHTNESS", result.brightness, sky_cards(frame), comments=(comment,)))
     return [primary, _spectra_hdu(result, frame, provenance), *images, mask_hdu(result, frame), _history_hdu(result.history)]
 
 
@@ -72,7 +75,7 @@ def integrated(result: Result) -> tuple[Values, Values | None]:
 
     The error is that of the shape times ΣS_k, which is held fixed.
     """
-    total = np.nansum(result.morphologies.reshape(result.n_components, -1), axis=1, dtype=np.float64)
+    total = np.nansum(result.amounts.reshape(result.n_components, -1), axis=1, dtype=np.float64)
     error = result.spectra_error
     return result.spectra * total, None if error is None else error * np.abs(total)
 
@@ -93,8 +96,13 @@ def _spectra_hdu(result: Result, frame: Frame, provenance: Mapping[str, Any]) ->
     table = fits.BinTableHDU.from_columns(columns, name="SPECTRA")
     add_medium(table.header, frame, provenance)
     table.header["NORMALIZ"] = (gauge_text(result.normalization), "gauge")
-    add_comments(table.header, ("shape_k = A_k, flux_k = A_k x (sum of map k over the pixels)", _CONDITIONAL))
+    add_comments(table.header, (_flux_text(result), _CONDITIONAL))
     return table
+
+
+def _flux_text(result: Result) -> str:
+    amount = "map k" if result.brightness is None else "map k x brightness"
+    return f"shape_k = A_k, flux_k = A_k x (sum of {amount} over the pixels)"
 
 
 def _history_hdu(history: History) -> fits.BinTableHDU:

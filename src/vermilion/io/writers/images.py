@@ -88,7 +88,7 @@ def _stored(values: NDArray[Any]) -> np.dtype[Any]:
 def _model_tiles(result: Result, components: list[int] | None = None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """A S in float64, a few bands at a time."""
     chosen = slice(None) if components is None else components
-    maps = result.morphologies[chosen]
+    maps = result.amounts[chosen]
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     spectra = result.spectra[:, chosen].astype(np.float64)
     step = max(1, int(_TILE_BYTES / (8 * flat.shape[1])))
