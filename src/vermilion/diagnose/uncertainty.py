@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from .correlated_sums import CorrelationKernel
 
 __all__ = [
+    "inverse_matrices",
     "least_squares_maps",
     "morphology_errors",
     "morphology_noise_factors",
     "noise_from_residuals",
+    "normal_matrices",
     "spectra_errors",
     "spectra_noise_factors",
 ]
@@ -30,7 +32,7 @@ def _tiles(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def _systems(design: Array, W: Array | None, columns: slice) -> NDArray[np.float64]:
+def normal_matrices(design: Array, W: Array | None, columns: slice) -> NDArray[np.float64]:
     """``designᵀ W_m design`` for every column m, shape (M, K, K); without weights one matrix, shape (1, K, K)."""
     if W is None:
         return (design.T @ design)[None]
@@ -42,7 +44,7 @@ def _systems(design: Array, W: Array | None, columns: slice) -> NDArray[np.float
     return systems
 
 
-def _inverses(systems: NDArray[np.float64]) -> NDArray[np.float64]:
+def inverse_matrices(systems: NDArray[np.float64]) -> NDArray[np.float64]:
     """Inverses (M, K, K); NaN where a system is singular."""
     size = np.sqrt(np.einsum("mkk->mk", systems))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -63,7 +65,7 @@ def _inverses(systems: NDArray[np.float64]) -> NDArray[np.float64]:
 def _errors(design: Array, W: Array | None, n_columns: int) -> NDArray[np.float64]:
     errors = np.empty((design.shape[1], n_columns))
     for columns in _tiles(n_columns, len(design)):
-        variances = np.einsum("mkk->km", _inverses(_systems(design, W, columns)))
+        variances = np.einsum("mkk->km", inverse_matrices(normal_matrices(design, W, columns)))
         errors[:, columns] = np.sqrt(variances)
     return errors
 
@@ -128,7 +130,7 @@ def morphology_noise_factors(A: Array, W: Array, kernel: CorrelationKernel) -> N
     factors = np.ones((A.shape[1], W.shape[1]))
     for columns in _tiles(W.shape[1], A.size):
         weights = W[:, columns].astype(np.float64)
-        v = np.einsum("bm,bi,mij->bjm", np.sqrt(weights), A, _inverses(_systems(A, weights, slice(None))), optimize=True)
+        v = np.einsum("bm,bi,mij->bjm", np.sqrt(weights), A, inverse_matrices(normal_matrices(A, weights, slice(None))), optimize=True)
         factors[:, columns] = kernel.over_bands(np.nan_to_num(v))
     return factors
 
@@ -166,7 +168,7 @@ def spectra_noise_factors(
     found = np.ones((len(sampled), len(S)))
     for i, b in enumerate(sampled):
         weights = W[b].astype(np.float64)
-        inverse = _inverses((S * weights @ S.T)[None])[0]
+        inverse = inverse_matrices((S * weights @ S.T)[None])[0]
         images = np.zeros((len(S), shape[0] * shape[1]))
         images[:, pixels] = np.nan_to_num(inverse @ S) * np.sqrt(weights)
         found[i] = kernel.over_spaxels(images.reshape(len(S), *shape))
@@ -204,7 +206,7 @@ def least_squares_maps(
         y = y if w is None else np.where(w > 0, y, 0) * w
         for g in np.unique(groups[columns]):
             which = np.flatnonzero(groups[columns] == g)
-            inverses = _inverses(_systems(A[g], None if w is None else w[:, which], slice(None)))
+            inverses = inverse_matrices(normal_matrices(A[g], None if w is None else w[:, which], slice(None)))
             onto = A[g].T @ y[:, which]
             place = columns.start + which
             maps[:, place] = np.einsum("mij,jm->im", np.broadcast_to(inverses, (len(which), *inverses.shape[1:])), onto)
