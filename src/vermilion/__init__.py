@@ -11,7 +11,21 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("datamodels", "diagnose", "errors", "initialize", "io", "likelihood", "models", "optim", "plot", "prox", "rank")
+_ROOMS = (
+    "datamodels",
+    "diagnose",
+    "errors",
+    "initialize",
+    "io",
+    "likelihood",
+    "models",
+    "optim",
+    "plot",
+    "prox",
+    "rank",
+    "simulate",
+    "unmixing",
+)
 _HOME = {
     "Cube": ".datamodels",
     "Frame": ".datamodels",
@@ -20,10 +34,12 @@ _HOME = {
     "PSF": ".datamodels",
     "Result": ".datamodels",
     "Status": ".datamodels",
+    "estimate_rank": ".rank",
     "factorize": ".factorize",
     "fit": ".fit",
     "read": ".io",
     "separate": ".pipeline",
+    "unmix": ".unmix",
     "write": ".pipeline",
 }
 
@@ -35,7 +51,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 class _Package(ModuleType):
-    """Importing the submodule `factorize` or `fit` binds the function of that name, not the module."""
+    """Importing the submodule `factorize`, `fit` or `unmix` binds the function of that name, not the module."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _HOME and isinstance(value, ModuleType):

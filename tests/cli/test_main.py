@@ -13,16 +13,19 @@ import vermilion
 from vermilion import cli as program
 from vermilion import errors
 from vermilion.cli import cli, main
-from vermilion.cli.separate import _check_options, _warnings_to_log
+from vermilion.cli.run import warnings_to_log
+from vermilion.cli.separate import _check_options
 from vermilion.errors import InputWarning, ParameterError, VermilionError
+from vermilion.factorize import INITS
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-COMMANDS = ("inspect", "separate", "compare", "formats")
+COMMANDS = ("inspect", "separate", "unmix", "rank", "compare", "benchmark", "formats")
 
 
 def options_of(name):
     command = cli.get_command(click.Context(cli), name)
-    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    commands = [command, *getattr(command, "commands", {}).values()]
+    return [parameter for each in commands for parameter in each.params if isinstance(parameter, click.Option)]
 
 
 # ---------------------------------------------------------------- help
@@ -55,6 +58,11 @@ def test_every_option_is_explained(name):
     assert silent == []
 
 
+def test_the_starts_offered_are_those_that_there_are():
+    (option,) = [option for option in options_of("separate") if option.name == "init"]
+    assert tuple(option.type.choices) == INITS
+
+
 def test_the_options_of_separate_come_under_headings(call):
     text = call("separate", "--help").out
     headings = [line for line in text.splitlines() if re.fullmatch(r"\S.*:", line)]
@@ -72,7 +80,8 @@ def test_without_a_word_the_help_is_shown(call):
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("separat", "Did you mean 'separate'?"), ("frobnicate", "There are inspect, separate, compare, formats.")]
+    ("word", "hint"),
+    [("separat", "Did you mean 'separate'?"), ("frobnicate", "There are inspect, separate, unmix, rank, compare, benchmark, formats.")],
 )
 def test_an_unknown_command_is_answered_with_what_there_is(call, word, hint):
     run = call(word)
@@ -139,7 +148,7 @@ def test_warnings_of_others_are_for_the_log_only(caplog):
     import warnings
 
     caplog.set_level("DEBUG", "vermilion")
-    with _warnings_to_log():
+    with warnings_to_log():
         warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
         warnings.warn("sigma is small", InputWarning, stacklevel=1)
     levels = {record.levelname: record.getMessage() for record in caplog.records}

@@ -21,7 +21,10 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "inspect": "Show what a file holds and how it is read.",
     "separate": "Separate a cube into components.",
+    "unmix": "Unmix a hyperspectral image into endmembers and abundances.",
+    "rank": "Count the components of a cube.",
     "compare": "Compare components with a known truth.",
+    "benchmark": "Make published tables again.",
     "formats": "List what can be read.",
 }
 
