@@ -48,8 +48,8 @@ def smooth_abundances(
     weight : float, >= 0
     kind : {"tv", "graph", "starlet"}
         g: total variation, or half the squared differences between neighbors on the grid (its graph Laplacian). "starlet" minimizes
-        nothing: the starlet coefficients of the given maps shrink by `weight` times the noise that the finest of them show, and the maps are
-        projected on the constraints.
+        nothing: the starlet coefficients of the given maps shrink by `weight` times the noise that the finest of them show, and the
+        maps are projected on the constraints.
     shape : (int, int)
         (Ny, Nx) with N = Ny Nx, row by row.
     sum_to_one : bool
