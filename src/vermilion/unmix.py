@@ -126,6 +126,8 @@ def unmix(
     matrix = cube.to_matrix()
     if matrix.data.size == 0:
         raise NoDataError("no value of the image has a positive weight: nothing to unmix.")
+    if spatial:
+        matrix = _whole(cube)
     live = np.asarray((matrix.weights > 0).any(axis=1))
     Y, W = _live(matrix, live, given=cube.variance is not None)
     unmixed = unmix_matrix(
@@ -137,7 +139,7 @@ def unmix(
         convention=abundances,
         init=_start(init, live, Y.dtype),
         spatial=spatial,
-        shape=cube.frame.shape if matrix.frame.n_pixels == math.prod(cube.frame.shape) else None,
+        shape=cube.frame.shape,
         seed=int(seed),
         device=str(resolve_device(device)),
         announce=announce,
@@ -277,6 +279,12 @@ def _cube_of(image: Any) -> Cube:
         raise ShapeError(f"the image is an array of shape {values.shape} and type {values.dtype}: expected real numbers (bands, y, x).")
     single = values.dtype.itemsize <= 2 or values.dtype == np.float32
     return Cube(np.ascontiguousarray(values, dtype=np.float32 if single else np.float64))
+
+
+def _whole(cube: Cube) -> Matrix:
+    """Every pixel of the image, those without weight as well: neighbors are where they were."""
+    weights = cube.weights.reshape(cube.frame.n_bands, -1)
+    return Matrix(np.where(weights > 0, cube.data.reshape(weights.shape), 0), weights, replace(cube.frame, pixels=None))
 
 
 def _live(matrix: Matrix, live: NDArray[np.bool_], *, given: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:

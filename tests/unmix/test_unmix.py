@@ -1,5 +1,7 @@
 """`unmix`: units, order, conventions, weights and masks, names, and what is written."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -119,6 +121,21 @@ def test_dead_bands_and_pixels_are_nan_and_harm_nothing(scene, result):
     assert np.argwhere(np.isnan(found.morphologies).any(axis=0)).tolist() == [[3, 5]]
     assert nearest(found, scene)[1].max() < 0.05
     assert np.nanmax(np.abs(found.morphologies - result.morphologies)) < 0.1
+
+
+def test_smooth_maps_are_nearer_to_the_truth_and_fill_dead_pixels():
+    noisy = hyperspectral_scene(n_endmembers=3, shape=(24, 20), n_bands=50, snr_db=15.0, seed=4)
+    image = np.array(noisy.cube.data, dtype=np.float64)
+    image[:, 5, 6] = np.nan
+
+    def error(spatial):
+        found = unmix(image, 3, init=noisy.spectra, method="vertices", spatial=spatial).morphologies
+        known = np.isfinite(found).all(axis=0)
+        assert known[5, 6] == (spatial > 0)
+        orders = [found[list(order)] for order in permutations(range(3))]
+        return min(float(((maps - noisy.abundances)[:, known] ** 2).mean()) for maps in orders)
+
+    assert error(1.0) < 0.9 * error(0.0)
 
 
 def test_spectra_to_start_from_are_given_on_all_bands(scene):

@@ -223,7 +223,7 @@ def run(
             return 0
         with folder:
             result = job.solve(cube, prepared, options, progress=not quiet)
-            log.info("%s; %d iterations, %.1f s", result.status.value, len(result.history), time.perf_counter() - begin)
+            log.info("%s; %d iterations, %.1f s", result.status.value, _iterations(result), time.perf_counter() - begin)
             for line in job.report(result):
                 log.info("%s", line)
                 if not (quiet or verbose):
@@ -330,11 +330,16 @@ def _report(paths: list[Path], result: Result, more: dict[str, Any] | None) -> N
     """Paths on stdout, or a JSON object with them where there is `more` to say."""
     if more is not None:
         facts = {"products": [str(path) for path in paths], "status": result.status.name, "objective": result.objective}
-        facts |= {"iterations": len(result.history), "unique": result.provenance.get("unique"), "notes": list(result.notes), **more}
+        facts |= {"iterations": _iterations(result), "unique": result.provenance.get("unique"), "notes": list(result.notes), **more}
         click.echo(json.dumps(facts, indent=2))
     else:
         for path in paths:
             click.echo(str(path))
+
+
+def _iterations(result: Result) -> int:
+    """As the solver counted them, also where the history keeps only the end."""
+    return int(result.provenance.get("iterations", len(result.history)))
 
 
 def _exit_code(result: Result, interruption: _Interruption, *, endless: bool) -> int:

@@ -55,13 +55,15 @@ def save_figures(result: Result, cube: Cube, write: Callable[[str, Callable[[Pat
     Returns
     -------
     list of str
-        The signed maps, and maps of abundances, are left out if the result has none.
+        The signed maps, maps of abundances, and the convergence are left out if the result has none.
     """
     names = []
     for picture, draw in FIGURES.items():
         if picture == "signed" and (result.signed_morphologies is None or result.signed_error is None):
             continue
         if picture == "abundances" and not has_abundances(result):
+            continue
+        if picture == "convergence" and len(result.history) == 1:
             continue
         name = f"figures/{picture}.png"
         write(name, lambda path, draw=draw: save_figure(draw(result, cube), path))  # type: ignore[misc]

@@ -18,7 +18,7 @@ from ..initialize import STARTS
 from ..prox import Prox
 from .brightness import check_normalize
 from .convention import CONVENTIONS, abundances_of
-from .endmembers import METHODS, find_endmembers, make_plan
+from .endmembers import METHODS, Plan, find_endmembers, make_plan
 from .spatial import KINDS
 from .subspace_points import subspace_points
 
@@ -208,7 +208,7 @@ def unmix_matrix(
         convention=convention,
         objective=_objective(data, A[:, order], S, found.brightness if solved else None),
         iterations=found.iterations,
-        notes=(*_notes(plan.sentence, S), *found.notes),
+        notes=(*_notes(plan, convention, S), *found.notes),
         provenance=provenance,
     )
 
@@ -286,6 +286,14 @@ def _objective(data: _Data, A: Tensor, S: Tensor, brightness: Tensor | None) -> 
     return 0.5 * float(rest.sum()) * data.unit**2 * data.weight
 
 
-def _notes(sentence: str, S: Tensor) -> tuple[str, ...]:
+def _notes(plan: Plan, convention: str, S: Tensor) -> tuple[str, ...]:
+    notes = [plan.sentence]
+    if plan.varies and convention == "fclsu":
+        notes.append(
+            "The brightness of pixels varies by more than abundances that add up to one explain; 'fclsu' takes shade for a share of darker "
+            "endmembers, 'nnls-renormalized' leaves it out."
+        )
     empty = int(S.isnan().any(dim=0).sum())
-    return (sentence, f"{empty} pixels have no data: their abundances are NaN.") if empty else (sentence,)
+    if empty:
+        notes.append(f"{empty} pixels have no data: their abundances are NaN.")
+    return tuple(notes)
