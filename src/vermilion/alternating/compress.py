@@ -101,8 +101,9 @@ def solve_compressed(
         ahead = part.A
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
-    # exchange between components gains little each time, for long
-    iterations = _run(sweep, max_iter, 0.1 * tol if start.morphologies.adds_up else tol, patience)
+    iterations = _run(sweep, max_iter, tol, patience)
+    if start.morphologies.adds_up or _pulls(sweep):  # gains little each time, for long
+        iterations += _run(sweep, max_iter - iterations, 0.1 * tol, patience)
     A, S = sweep.A, sweep.S
     if problem.W is not None:
         A, S = A * _inverse(u)[:, None], S * _inverse(v)
@@ -145,6 +146,12 @@ def solve_some_pixels(start: Sweep, problem: Problem, *, max_iter: int = 500, to
         _run(part, max_iter, tol, patience)
         A = part.A
     return A
+
+
+def _pulls(sweep: Sweep, *, share: float = 3e-3) -> bool:
+    """Entropy is so strong that it decides how components mix."""
+    S = sweep.morphologies
+    return S.entropy is not None and S.penalty(sweep.S) > share * sweep.objective
 
 
 def _run(sweep: Sweep, max_iter: int, tol: float, patience: int) -> int:
