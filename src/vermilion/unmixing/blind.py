@@ -169,7 +169,7 @@ def unmix_matrix(
     if spatial > 0 and (shape is None or shape[0] * shape[1] != given.shape[1]):
         raise ShapeError(f"shape is {shape}, the data have {given.shape[1]} pixels: expected (Ny, Nx) of the whole image; give shape=.")
     say = announce or (lambda sentence: None)
-    points = subspace_points(data.Y, data.W, int(n_endmembers), seed=seed)
+    points = subspace_points(data.Y, data.W, int(n_endmembers), shape=shape, seed=seed)
     plan = make_plan(points, method, normalize)
     say(plan.sentence)
     start = init if init is None or isinstance(init, str) else _given_spectra(init, data, int(n_endmembers))

@@ -20,14 +20,12 @@ from .brightness import brightness_varies, pixel_brightness
 from .convention import abundances_of
 from .fclsu import fclsu
 from .minimum_volume import minimum_volume
-from .subspace_points import SubspacePoints, subspace_points
+from .subspace_points import MODEL_ERROR, SubspacePoints, subspace_points
 
 __all__ = ["METHODS", "Endmembers", "Plan", "find_endmembers", "make_plan"]
 
 METHODS = ("auto", "archetypes", "minimum-volume", "nmf", "vertices")
 
-# the variance of what K spectra leave, in units of the noise, beyond which the model is wrong by more than the noise
-_MODEL_ERROR = 2.0
 _TRIALS = 4
 _MOST = 1 << 15  # pixels that the simplex is fitted to
 _PURE = 0.9  # share that counts as nearly all
@@ -80,7 +78,7 @@ def make_plan(points: SubspacePoints, method: str, normalize: str) -> Plan:
     may be neglected beside it.
     """
     count = points.basis.shape[1]
-    linear = points.misfit <= _MODEL_ERROR
+    linear = points.misfit <= MODEL_ERROR
     varies = brightness_varies(points)
     if math.isnan(points.misfit):
         reason = (

@@ -11,13 +11,18 @@ from torch import Tensor
 from ..alternating.quadratic import pairs, place
 from ..errors import NoDataError
 from ..initialize import weighted_subspace
+from .correlated_noise import band_covariance, neighbor_correlation
 
-__all__ = ["SubspacePoints", "band_noise", "subspace_points"]
+__all__ = ["MODEL_ERROR", "SubspacePoints", "band_noise", "subspace_points"]
 
 _FITS = 100  # alternations of the low-rank fit where entries are missing or weights differ
 _SETTLED = 1e-3  # sine by which the last one turns it
 _TRIAL = 2  # of which tell the better of two first guesses
 _ENOUGH = 10  # pixels per dimension
+MODEL_ERROR = 2.0
+"""The variance of what K spectra leave, in units of the noise, beyond which the model is wrong by more than the noise."""
+
+_STRUCTURE = 0.05  # correlation of neighboring pixels that noise does not have
 _DIGITS = 1e-5  # of the rms of the data: noise below it is taken for rounding
 _BLOCK = 1 << 15  # pixels solved together
 
@@ -53,7 +58,9 @@ class SubspacePoints:
         return replace(self, coordinates=self.coordinates[:, which], covariance=covariance, seen=self.seen[which])
 
 
-def subspace_points(Y: Tensor, W: Tensor | None, rank: int, *, whiten: bool = True, seed: int = 0) -> SubspacePoints:
+def subspace_points(
+    Y: Tensor, W: Tensor | None, rank: int, *, whiten: bool = True, shape: tuple[int, int] | None = None, seed: int = 0
+) -> SubspacePoints:
     """Weighted rank-K fit ``min Σ W (Y − U X)²``, exact in every pixel, with the noise of the coordinates.
 
     Parameters
@@ -66,6 +73,8 @@ def subspace_points(Y: Tensor, W: Tensor | None, rank: int, *, whiten: bool = Tr
         K <= min(B, N).
     whiten : bool
         Weigh every band by the noise that is found in it, see `band_noise`; else by W alone.
+    shape : (int, int), optional
+        (Ny, Nx) of the image: lets noise that neighboring bands share be told from a wrong model, where nothing is missing.
     seed : int
         Of the first guess of the subspace.
 
@@ -76,7 +85,10 @@ def subspace_points(Y: Tensor, W: Tensor | None, rank: int, *, whiten: bool = Tr
     """
     n_bands = len(Y)
     if W is None or bool((W[:, :1] == W).all()):
-        return _complete(Y, None if W is None else W[:, 0], rank, whiten)
+        points = _complete(Y, None if W is None else W[:, 0], rank, whiten)
+        if points.misfit > MODEL_ERROR and shape is not None and (W is None or bool((W[:, 0] > 0).all())):
+            return _with_correlated_noise(Y, rank, shape) or points
+        return points
     seen = (W > 0).sum(dim=0) >= rank
     if int(seen.sum()) < rank:
         raise NoDataError(
@@ -144,6 +156,25 @@ def _complete(Y: Tensor, weights: Tensor | None, rank: int, whiten: bool) -> Sub
     covariance = variance * torch.eye(rank, dtype=Y.dtype, device=Y.device)[None]
     seen = torch.ones(n_pixels, dtype=torch.bool, device=Y.device)
     return SubspacePoints(basis, left.T @ X, covariance, seen, rest if known else math.nan)
+
+
+def _with_correlated_noise(Y: Tensor, rank: int, shape: tuple[int, int]) -> SubspacePoints | None:
+    """The fit with the noise that neighboring bands share; None where what is left is no noise.
+
+    Bands count alike: data made white would rest on the directions that smooth noise leaves nearly free, where the model is at its worst.
+    """
+    n_pixels = Y.shape[1]
+    basis = torch.linalg.eigh(Y @ Y.T)[1][:, -rank:]
+    basis = basis * torch.where((basis.T @ Y).sum(dim=1) < 0, -1.0, 1.0)
+    coordinates = basis.T @ Y
+    rest = Y - basis @ coordinates
+    if abs(neighbor_correlation(rest, shape)) > _STRUCTURE:
+        return None
+    taken = basis @ basis.T
+    noise = band_covariance(rest, taken)
+    seen = torch.ones(n_pixels, dtype=torch.bool, device=Y.device)
+    expected = n_pixels * float((noise - taken @ noise).diagonal().sum())
+    return SubspacePoints(basis, coordinates, (basis.T @ noise @ basis)[None], seen, float(rest.square().sum()) / expected)
 
 
 def _first_basis(Y: Tensor, W: Tensor, rank: int, seed: int) -> Tensor:
