@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import MemoryLimitError, NoDataError, ParameterError
+from ..errors import MemoryLimitError, NoDataError
 from .config import config_option
 from .options import input_files, read_options, split_read_options
-from .run import compute_options, message_options, threads_for, warnings_to_log
+from .run import check_common_options, compute_options, message_options, threads_for, warnings_to_log
 
 if TYPE_CHECKING:
     from ..datamodels import Cube
@@ -51,7 +51,7 @@ def rank(paths: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool
     of `separate`; that the number is not certain is no error.
     """
     reading, options = split_read_options(parameters)
-    _check_options(options)
+    check_common_options(options, {"most": "--max", "folds": "--folds"})
     with _log_on_stderr(quiet, verbose):
         cube = _read(paths, reading)
         if output is not None:
@@ -69,20 +69,6 @@ def rank(paths: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool
         for path in written:
             click.echo(str(path))
     return 0
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    """What can be refused without reading a byte."""
-    for name, value, least in (
-        ("--max", options["most"], 1),
-        ("--folds", options["folds"], 1),
-        ("--seed", options["seed"], 0),
-        ("--threads", options["threads"], 1),
-    ):
-        if value is not None and value < least:
-            raise ParameterError(f"{name} is {value}: expected an integer >= {least}.")
-    if options["seed"] >= 2**63:
-        raise ParameterError(f"--seed is {options['seed']}: expected an integer below 2^63.")
 
 
 def _read(paths: tuple[str, ...], reading: dict[str, Any]) -> Cube:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -148,15 +149,15 @@ def message_options(command: Command) -> Command:
     return _decorated(command, _MESSAGES)
 
 
-def check_common_options(options: Mapping[str, Any]) -> None:
-    """Refuse what can be refused of the common options without reading a byte."""
-    for name, value, least in (
-        ("-k/--components", options["components"], 1),
-        ("--seed", options["seed"], 0),
-        ("--threads", options["threads"], 1),
-    ):
+def check_common_options(
+    options: Mapping[str, Any], counts: Mapping[str, str] = MappingProxyType({"components": "-k/--components"})
+) -> None:
+    """Refuse what can be refused of the common options, and of those that count something, without reading a byte."""
+    at_least = {**{name: (option, 1) for name, option in counts.items()}, "seed": ("--seed", 0), "threads": ("--threads", 1)}
+    for name, (option, least) in at_least.items():
+        value = options[name]
         if value is not None and value < least:
-            raise ParameterError(f"{name} is {value}: expected an integer >= {least}.")
+            raise ParameterError(f"{option} is {value}: expected an integer >= {least}.")
     if options["seed"] >= 2**63:
         raise ParameterError(f"--seed is {options['seed']}: expected an integer below 2^63.")
     if not _DEVICES.fullmatch(options["device"]):
