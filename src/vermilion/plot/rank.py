@@ -89,7 +89,8 @@ def _cross_validation(axes: Axes, report: RankReport) -> None:
     )
     if found.error.max() > 3 * found.error.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        if found.error.max() < 1e3 * found.error.min():  # powers of ten alone would be too few
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     axes.set_ylabel("Squared error of held-out values / noise variance")
     axes.legend(loc="upper right", fontsize=10)
