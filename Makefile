@@ -33,6 +33,7 @@ types: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python scripts/benchmarks/steps.py
 	$(BIN)/python scripts/benchmarks/proxes.py
+	$(BIN)/python scripts/benchmarks/abundances.py
 	$(BIN)/python scripts/benchmarks/factorization.py --sections weighted unweighted memory --problems hs --limit 10
 
 # the pictures that README and docs show
