@@ -98,6 +98,15 @@ def test_a_model_that_misses_something_is_seen():
     assert subspace_points(Y, None, K - 2).misfit > 5
 
 
+@pytest.mark.parametrize("lack", ["nothing", "values"])
+def test_dimensions_that_noise_alone_fills_do_not_count(lack):
+    Y, W, *_ = draw(lack=lack)
+    assert subspace_points(Y, W / W.mean(), K).above_noise() == K
+    noise = torch.randn(Y.shape, generator=torch.Generator().manual_seed(0), dtype=Y.dtype)
+    assert subspace_points(torch.where(W > 0, noise, 0), (W > 0).double(), K).above_noise() == 0
+    assert subspace_points(Y, W / W.mean(), K + 2).above_noise() == K
+
+
 def test_too_few_pixels_are_refused():
     Y, W, *_ = draw()
     W[:, K - 1 :] = 0

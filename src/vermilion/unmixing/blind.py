@@ -20,7 +20,7 @@ from .brightness import check_normalize
 from .convention import CONVENTIONS, abundances_of
 from .endmembers import METHODS, Plan, find_endmembers, make_plan
 from .spatial import KINDS
-from .subspace_points import subspace_points
+from .subspace_points import SubspacePoints, subspace_points
 
 __all__ = ["Unmixed", "unmix_matrix"]
 
@@ -208,7 +208,7 @@ def unmix_matrix(
         convention=convention,
         objective=_objective(data, A[:, order], S, found.brightness if solved else None),
         iterations=found.iterations,
-        notes=(*_notes(plan, convention, S), *found.notes),
+        notes=(*_notes(plan, points, convention, S), *found.notes),
         provenance=provenance,
     )
 
@@ -286,8 +286,13 @@ def _objective(data: _Data, A: Tensor, S: Tensor, brightness: Tensor | None) -> 
     return 0.5 * float(rest.sum()) * data.unit**2 * data.weight
 
 
-def _notes(plan: Plan, convention: str, S: Tensor) -> tuple[str, ...]:
+def _notes(plan: Plan, points: SubspacePoints, convention: str, S: Tensor) -> tuple[str, ...]:
     notes = [plan.sentence]
+    above, count = points.above_noise(), len(S)
+    if above < count:
+        notes.append(
+            f"Only {above} of {count} dimensions stand clearly above the noise: endmembers beyond that number are arbitrary; ask for fewer."
+        )
     if plan.varies and convention == "fclsu":
         notes.append(
             "The brightness of pixels varies by more than abundances that add up to one explain; 'fclsu' takes shade for a share of darker "

@@ -22,6 +22,8 @@ _ENOUGH = 10  # pixels per dimension
 MODEL_ERROR = 2.0
 """The variance of what K spectra leave, in units of the noise, beyond which the model is wrong by more than the noise."""
 
+_UNUSUAL = 10.0
+_CLEARLY = 1.1  # times the edge: an eigenvalue of noise lies beyond it hardly ever
 _STRUCTURE = 0.05  # correlation of neighboring pixels that noise does not have
 _DIGITS = 1e-5  # of the rms of the data: noise below it is taken for rounding
 _BLOCK = 1 << 15  # pixels solved together
@@ -51,6 +53,18 @@ class SubspacePoints:
     covariance: Tensor
     seen: Tensor
     misfit: float
+
+    def above_noise(self) -> int:
+        """How many dimensions hold more than noise of the same strength puts into the leading ones (Marchenko & Pastur 1967)."""
+        seen = self.pixels(self.seen)
+        size = seen.covariance.diagonal(dim1=1, dim2=2).sum(dim=1)
+        usual = size <= _UNUSUAL * size.median()  # pixels of which little is known would count as noise for all
+        factor = torch.linalg.cholesky(seen.covariance[usual].mean(dim=0))
+        known = seen.coordinates if len(usual) == 1 else seen.coordinates[:, usual]
+        white = torch.linalg.solve_triangular(factor, known, upper=False)
+        n_bands, n_pixels = len(self.basis), white.shape[1]
+        values = torch.linalg.eigvalsh(white @ white.T / n_pixels)
+        return int((values > _CLEARLY * (1 + math.sqrt(n_bands / n_pixels)) ** 2).sum())
 
     def pixels(self, which: Tensor) -> SubspacePoints:
         """The same for some of the pixels."""
