@@ -22,7 +22,7 @@ from .diagnose.naming import LIMIT, component_names, name_spectra
 from .errors import NoDataError, ParameterError, ShapeError, UnitError
 from .factorize import resolve_device
 from .initialize.resample import resample_spectra
-from .io.library import LibrarySpectrum, read_library
+from .io.spectral_library import LibrarySpectrum, read_library
 from .unmixing.blind import Unmixed, unmix_matrix
 
 __all__ = ["CONVENTIONS", "library_on_bands", "name_endmembers", "unmix"]

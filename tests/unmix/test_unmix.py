@@ -10,7 +10,7 @@ from astropy.io import fits
 import vermilion
 from vermilion.datamodels import Cube, Frame
 from vermilion.errors import NoDataError, ParameterError, ShapeError, UnitError
-from vermilion.io.library import LibrarySpectrum
+from vermilion.io.spectral_library import LibrarySpectrum
 from vermilion.simulate import hyperspectral_scene
 from vermilion.unmix import CONVENTIONS, library_on_bands, name_endmembers, unmix
 

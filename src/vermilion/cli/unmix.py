@@ -107,7 +107,7 @@ def _read_library(cube: Cube, options: dict[str, Any]) -> Any:
     """The library, if it can be brought onto the bands of the image."""
     if options["library"] is None:
         return None
-    from ..io.library import read_library
+    from ..io.spectral_library import read_library
     from ..unmix import library_on_bands
 
     library = read_library(options["library"])

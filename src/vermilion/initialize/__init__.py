@@ -1,7 +1,7 @@
 """First values from the data."""
 
 from .kmeans import kmeans
-from .library import choose_from_library, library
+from .library_members import choose_from_library, library
 from .nfindr import nfindr
 from .nndsvd import nndsvd
 from .random import random_start

@@ -15,7 +15,7 @@ from vermilion.errors import (
     TruncatedFileError,
     UnitError,
 )
-from vermilion.io.library import read_library
+from vermilion.io.spectral_library import read_library
 from vermilion.io.writers.hyperspectral import write_spectral_library
 
 WAVE = np.linspace(400.0, 2400.0, 30)
