@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from ..errors import NoDataError
 from .incomplete import completed_subspace
 from .subspace import Subspace, weighted_subspace
 
-__all__ = ["FAINT", "NEIGHBORS", "Directions", "Search", "draw_normal", "search_spectra", "signal_subspace"]
+__all__ = ["FAINT", "NEIGHBORS", "Directions", "Search", "Start", "draw_normal", "search_spectra", "signal_subspace", "start_by"]
 
 FAINT = 100.0
 NEIGHBORS = 3
@@ -151,6 +152,79 @@ def search_spectra(
     if brightness:
         points = points * torch.cat([sizes for _, sizes in found])[:, None, :]
     return torch.stack([space.spectra(one) for one in points]).to(Y)
+
+
+class Start(Protocol):
+    """The public form of a search for spectra."""
+
+    def __call__(
+        self,
+        Y: Tensor,
+        W: Tensor | None,
+        n_components: int,
+        *,
+        seed: int = 0,
+        space: Subspace | None = None,
+        known: Tensor | None = None,
+        neighbors: int = NEIGHBORS,
+        faint: float = FAINT,
+    ) -> Tensor:
+        """Spectra (B, K) in the data's unit."""
+        ...
+
+
+_DOCUMENTATION = """{what}
+
+Parameters
+----------
+Y : Tensor, shape (B, N)
+    Finite where the weight is not 0; signed data are welcome.
+W : Tensor, shape (B, N), optional
+    Inverse variances; None: all 1.
+n_components : int
+    K, spectra wanted beside the known ones.
+seed : int
+    {seed}
+space : Subspace, optional
+    Where to look, if it is known already: of the dimension of all components, known and new.
+known : Tensor, shape (B, J), optional
+    {known}
+neighbors : int
+    Pixels averaged per vertex; 1 is the method as published.
+faint : float
+    Signal-to-noise in the subspace below which a pixel is shrunk.
+
+Returns
+-------
+Tensor, shape (B, K)
+    In the data's unit, with the brightness of the pixels they come from; signed where the data are. 0 in bands without weight.
+
+References
+----------
+{source}
+"""
+
+
+def start_by(search: Search, *, what: str, seed: str, known: str, source: str) -> Start:
+    """A search as a function of data, named after it and documented by what is its own: what it does, its seed, known spectra, source."""
+
+    def start(
+        Y: Tensor,
+        W: Tensor | None,
+        n_components: int,
+        *,
+        seed: int = 0,
+        space: Subspace | None = None,
+        known: Tensor | None = None,
+        neighbors: int = NEIGHBORS,
+        faint: float = FAINT,
+    ) -> Tensor:
+        return search_spectra(search, Y, W, n_components, seeds=(seed,), known=known, space=space, neighbors=neighbors, faint=faint)[0]
+
+    start.__name__ = start.__qualname__ = search.__name__.removeprefix("search_")
+    start.__module__ = search.__module__
+    start.__doc__ = _DOCUMENTATION.format(what=what, seed=seed, known=known, source=source)
+    return start
 
 
 def signal_subspace(Y: Tensor, W: Tensor | None, rank: int, *, seed: int = 0) -> Subspace:

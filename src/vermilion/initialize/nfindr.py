@@ -7,61 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .directions import FAINT, NEIGHBORS, Directions, search_spectra
-from .subspace import Subspace
+from .directions import Directions, start_by
 from .vca import extreme_pixels
 
 __all__ = ["nfindr", "search_nfindr"]
 
 _GAIN = 1e-9  # relative growth of the volume that counts
 _SWAPS = 200  # per vertex; a few are usual
-
-
-def nfindr(
-    Y: Tensor,
-    W: Tensor | None,
-    n_components: int,
-    *,
-    seed: int = 0,
-    space: Subspace | None = None,
-    known: Tensor | None = None,
-    neighbors: int = NEIGHBORS,
-    faint: float = FAINT,
-) -> Tensor:
-    """Spectra (B, K) of the pixels that span the largest simplex: no exchange of one vertex for any pixel makes it larger.
-
-    Pixels are divided by their brightness, which puts them into a plane: the volume there is proportional to the determinant of their
-    coordinates. The exchange that gains most is made first; the gains of all others follow by a rank-one update.
-
-    Parameters
-    ----------
-    Y : Tensor, shape (B, N)
-        Finite where the weight is not 0; signed data are welcome.
-    W : Tensor, shape (B, N), optional
-        Inverse variances; None: all 1.
-    n_components : int
-        K, spectra wanted beside the known ones.
-    seed : int
-        Of the first vertices: pixels that lie farthest out along random directions.
-    space : Subspace, optional
-        Where to look, if it is known already: of the dimension of all components, known and new.
-    known : Tensor, shape (B, J), optional
-        Spectra that are vertices already.
-    neighbors : int
-        Pixels averaged per vertex; 1 is the method as published.
-    faint : float
-        Signal-to-noise in the subspace below which a pixel is shrunk.
-
-    Returns
-    -------
-    Tensor, shape (B, K)
-        In the data's unit, with the brightness of the pixels they come from; signed where the data are. 0 in bands without weight.
-
-    References
-    ----------
-    Winter 1999, Proc. SPIE 3753, 266; Goreinov et al. 2010, in Matrix Methods, 247 (the update).
-    """
-    return search_spectra(search_nfindr, Y, W, n_components, seeds=(seed,), known=known, space=space, neighbors=neighbors, faint=faint)[0]
 
 
 def search_nfindr(view: Directions, n_components: int, seeds: Sequence[int], known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -72,6 +24,18 @@ def search_nfindr(view: Directions, n_components: int, seeds: Sequence[int], kno
     if count < len(points):
         points = torch.linalg.eigh(points @ points.T)[1][:, len(points) - count :].T @ points
     return view.vertices(_largest_simplex(points, extreme_pixels(points, count, seeds)), n_components, seeds)
+
+
+nfindr = start_by(
+    search_nfindr,
+    what="""Spectra (B, K) of the pixels that span the largest simplex: no exchange of one vertex for any pixel makes it larger.
+
+Pixels are divided by their brightness, which puts them into a plane: the volume there is proportional to the determinant of their
+coordinates. The exchange that gains most is made first; the gains of all others follow by a rank-one update.""",
+    seed="Of the first vertices: pixels that lie farthest out along random directions.",
+    known="Spectra that are vertices already.",
+    source="""Winter 1999, Proc. SPIE 3753, 266; Goreinov et al. 2010, in Matrix Methods, 247 (the update).""",
+)
 
 
 def _largest_simplex(points: Tensor, chosen: Tensor) -> Tensor:

@@ -7,58 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .directions import FAINT, NEIGHBORS, Directions, search_spectra
-from .subspace import Subspace
+from .directions import Directions, start_by
 
 __all__ = ["search_sivm", "sivm", "volume_gain"]
-
-
-def sivm(
-    Y: Tensor,
-    W: Tensor | None,
-    n_components: int,
-    *,
-    seed: int = 0,
-    space: Subspace | None = None,
-    known: Tensor | None = None,
-    neighbors: int = NEIGHBORS,
-    faint: float = FAINT,
-) -> Tensor:
-    """Spectra (B, K) of pixels that are far from each other, added one by one so that the volume of their simplex grows most.
-
-    The volume is that of a simplex whose vertices so far are equally far from each other, which takes only distances; pixels are divided
-    by their brightness. The squared distances enter as they are, in units of the largest one: their logarithms, as published, would make
-    the choice depend on the unit.
-
-    Parameters
-    ----------
-    Y : Tensor, shape (B, N)
-        Finite where the weight is not 0; signed data are welcome.
-    W : Tensor, shape (B, N), optional
-        Inverse variances; None: all 1.
-    n_components : int
-        K, spectra wanted beside the known ones.
-    seed : int
-        Of the search for the subspace, and of pixels drawn where K is larger than the rank of the data.
-    space : Subspace, optional
-        Where to look, if it is known already: of the dimension of all components, known and new.
-    known : Tensor, shape (B, J), optional
-        Spectra that are vertices already.
-    neighbors : int
-        Pixels averaged per vertex; 1 is the method as published.
-    faint : float
-        Signal-to-noise in the subspace below which a pixel is shrunk.
-
-    Returns
-    -------
-    Tensor, shape (B, K)
-        In the data's unit, with the brightness of the pixels they come from; signed where the data are. 0 in bands without weight.
-
-    References
-    ----------
-    Thurau, Kersting & Bauckhage 2010, CIKM, 1785.
-    """
-    return search_spectra(search_sivm, Y, W, n_components, seeds=(seed,), known=known, space=space, neighbors=neighbors, faint=faint)[0]
 
 
 def search_sivm(view: Directions, n_components: int, seeds: Sequence[int], known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -81,6 +32,19 @@ def search_sivm(view: Directions, n_components: int, seeds: Sequence[int], known
         distances = torch.cat([distances, _distances(points, points[:, chosen[-1]])[None]])
     pixels = torch.tensor(chosen[:n_components], dtype=torch.long, device=points.device)
     return view.vertices(pixels.expand(len(seeds), -1), n_components, seeds)
+
+
+sivm = start_by(
+    search_sivm,
+    what="""Spectra (B, K) of pixels that are far from each other, added one by one so that the volume of their simplex grows most.
+
+The volume is that of a simplex whose vertices so far are equally far from each other, which takes only distances; pixels are divided
+by their brightness. The squared distances enter as they are, in units of the largest one: their logarithms, as published, would make
+the choice depend on the unit.""",
+    seed="Of the search for the subspace, and of pixels drawn where K is larger than the rank of the data.",
+    known="Spectra that are vertices already.",
+    source="""Thurau, Kersting & Bauckhage 2010, CIKM, 1785.""",
+)
 
 
 def volume_gain(distances: Tensor) -> Tensor:

@@ -7,58 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .directions import FAINT, NEIGHBORS, Directions, search_spectra
-from .subspace import Subspace
+from .directions import Directions, start_by
 
 __all__ = ["hull_residuals", "search_snpa", "snpa"]
 
 _BATCH = 1 << 9
-
-
-def snpa(
-    Y: Tensor,
-    W: Tensor | None,
-    n_components: int,
-    *,
-    seed: int = 0,
-    space: Subspace | None = None,
-    known: Tensor | None = None,
-    neighbors: int = NEIGHBORS,
-    faint: float = FAINT,
-) -> Tensor:
-    """Spectra (B, K) of the pixels farthest from what is mixed from those before: the convex hull of these and 0.
-
-    Unlike `spa` it can tell more components than the spectra have dimensions. Pixels are divided by their brightness.
-
-    Parameters
-    ----------
-    Y : Tensor, shape (B, N)
-        Finite where the weight is not 0; signed data are welcome.
-    W : Tensor, shape (B, N), optional
-        Inverse variances; None: all 1.
-    n_components : int
-        K, spectra wanted beside the known ones.
-    seed : int
-        Of the search for the subspace, and of pixels drawn where all pixels are mixtures already.
-    space : Subspace, optional
-        Where to look, if it is known already: of the dimension of all components, known and new.
-    known : Tensor, shape (B, J), optional
-        Spectra that are vertices already.
-    neighbors : int
-        Pixels averaged per vertex; 1 is the method as published.
-    faint : float
-        Signal-to-noise in the subspace below which a pixel is shrunk.
-
-    Returns
-    -------
-    Tensor, shape (B, K)
-        In the data's unit, with the brightness of the pixels they come from; signed where the data are. 0 in bands without weight.
-
-    References
-    ----------
-    Gillis 2014, SIAM J. Imaging Sci. 7, 1420.
-    """
-    return search_spectra(search_snpa, Y, W, n_components, seeds=(seed,), known=known, space=space, neighbors=neighbors, faint=faint)[0]
 
 
 def search_snpa(view: Directions, n_components: int, seeds: Sequence[int], known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -76,6 +29,17 @@ def search_snpa(view: Directions, n_components: int, seeds: Sequence[int], known
         vertices = torch.cat([vertices, points[:, extreme, None]], dim=1)
     pixels = torch.tensor(chosen, dtype=torch.long, device=points.device)
     return view.vertices(pixels.expand(len(seeds), -1), n_components, seeds)
+
+
+snpa = start_by(
+    search_snpa,
+    what="""Spectra (B, K) of the pixels farthest from what is mixed from those before: the convex hull of these and 0.
+
+Unlike `spa` it can tell more components than the spectra have dimensions. Pixels are divided by their brightness.""",
+    seed="Of the search for the subspace, and of pixels drawn where all pixels are mixtures already.",
+    known="Spectra that are vertices already.",
+    source="""Gillis 2014, SIAM J. Imaging Sci. 7, 1420.""",
+)
 
 
 def _farthest(points: Tensor, vertices: Tensor, bounds: Tensor) -> tuple[int, Tensor]:

@@ -8,57 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .directions import FAINT, NEIGHBORS, Directions, draw_normal, search_spectra
-from .subspace import Subspace
+from .directions import Directions, draw_normal, start_by
 
 __all__ = ["extreme_pixels", "search_vca", "vca"]
-
-
-def vca(
-    Y: Tensor,
-    W: Tensor | None,
-    n_components: int,
-    *,
-    seed: int = 0,
-    space: Subspace | None = None,
-    known: Tensor | None = None,
-    neighbors: int = NEIGHBORS,
-    faint: float = FAINT,
-) -> Tensor:
-    """Spectra (B, K) of the pixels that lie farthest out along random directions orthogonal to the vertices before.
-
-    Where the signal-to-noise ratio is at least ``15 + 10 log10 K`` dB pixels are divided by their brightness (projective projection);
-    below it the simplex is looked for in the K - 1 principal dimensions about the mean pixel, where brightness counts.
-
-    Parameters
-    ----------
-    Y : Tensor, shape (B, N)
-        Finite where the weight is not 0; signed data are welcome.
-    W : Tensor, shape (B, N), optional
-        Inverse variances; None: all 1.
-    n_components : int
-        K, spectra wanted beside the known ones.
-    seed : int
-        Of the random directions.
-    space : Subspace, optional
-        Where to look, if it is known already: of the dimension of all components, known and new.
-    known : Tensor, shape (B, J), optional
-        Spectra that are known already: the new ones are looked for outside their span.
-    neighbors : int
-        Pixels averaged per vertex; 1 is the method as published.
-    faint : float
-        Signal-to-noise in the subspace below which a pixel is shrunk.
-
-    Returns
-    -------
-    Tensor, shape (B, K)
-        In the data's unit, with the brightness of the pixels they come from; signed where the data are. 0 in bands without weight.
-
-    References
-    ----------
-    Nascimento & Bioucas-Dias 2005, IEEE TGRS 43, 898.
-    """
-    return search_spectra(search_vca, Y, W, n_components, seeds=(seed,), known=known, space=space, neighbors=neighbors, faint=faint)[0]
 
 
 def search_vca(view: Directions, n_components: int, seeds: Sequence[int], known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -72,6 +24,18 @@ def search_vca(view: Directions, n_components: int, seeds: Sequence[int], known:
         first = torch.zeros_like(points[:, 0])
         first[-1] = 1
     return view.vertices(extreme_pixels(points, count, seeds, first=first, known=seen), n_components, seeds)
+
+
+vca = start_by(
+    search_vca,
+    what="""Spectra (B, K) of the pixels that lie farthest out along random directions orthogonal to the vertices before.
+
+Where the signal-to-noise ratio is at least ``15 + 10 log10 K`` dB pixels are divided by their brightness (projective projection);
+below it the simplex is looked for in the K - 1 principal dimensions about the mean pixel, where brightness counts.""",
+    seed="Of the random directions.",
+    known="Spectra that are known already: the new ones are looked for outside their span.",
+    source="""Nascimento & Bioucas-Dias 2005, IEEE TGRS 43, 898.""",
+)
 
 
 def extreme_pixels(points: Tensor, count: int, seeds: Sequence[int], *, first: Tensor | None = None, known: Tensor | None = None) -> Tensor:
