@@ -4,6 +4,7 @@ from .kmeans import kmeans
 from .library_members import choose_from_library, library
 from .nfindr import nfindr
 from .nndsvd import nndsvd
+from .peaks import Peaks, detect_in_residual, detect_sources
 from .random import random_start
 from .registry import PAIRS, SEARCHES, STARTS, starting_directions, starts
 from .resample import resample_spectra
@@ -17,8 +18,11 @@ __all__ = [
     "PAIRS",
     "SEARCHES",
     "STARTS",
+    "Peaks",
     "Subspace",
     "choose_from_library",
+    "detect_in_residual",
+    "detect_sources",
     "kmeans",
     "library",
     "nfindr",
