@@ -167,7 +167,7 @@ def _read(path: Any, limit: int, pixel_scale: u.Quantity | None) -> list[Array]:
     try:
         return _read_fits(found, limit, pixel_scale)
     except NotFITSError as error:
-        raise NotFITSError(f"--psf-file {error}; .npy and .npz are read as well.") from None
+        raise NotFITSError(f"--psf-file {str(error).rstrip('.')}; .npy and .npz are read as well.") from None
 
 
 def _only(variables: Sequence[Variable], path: Path) -> NDArray[Any]:

@@ -30,7 +30,7 @@ from .containers.envi_file import EnviImage, _data_file, _dtype, _integer, find_
 from .containers.numpy_file import is_npz, read_npz
 from .memory import available_memory
 from .sources import local_file
-from .templates import _read_table
+from .templates import read_table
 
 __all__ = ["LibrarySpectrum", "read_library"]
 
@@ -210,7 +210,7 @@ def _squeezed(variable: Variable) -> tuple[int, ...]:
 
 
 def _table(path: Path) -> list[LibrarySpectrum]:
-    table = _read_table(str(path))
+    table = read_table(str(path))
     columns = [name for name in table.colnames if table[name].ndim == 1 and np.asarray(table[name]).dtype.kind in "fiu"]
     if len(columns) < 2 or len(table) < 2:
         found = f"{len(columns)} columns of numbers and {len(table)} rows"

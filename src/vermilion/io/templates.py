@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingFileError, NotFITSError, ShapeError, UnitError
 
-__all__ = ["read_template"]
+__all__ = ["read_table", "read_template"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def read_template(path: str | os.PathLike[str], spectral_axis: u.Quantity | None
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise MissingFileError(f"{path} does not exist or is no regular file: expected a table with a spectrum.")
-    table = _read_table(path)
+    table = read_table(path)
     columns = [name for name in table.colnames if table[name].ndim == 1 and np.asarray(table[name]).dtype.kind in "fiu"]
     axis = next((name for name in columns if name.lower() in _AXES), columns[0] if len(columns) > 1 else None)
     flux = next((name for name in columns if name.lower() in _VALUES and name != axis), None)
@@ -85,7 +85,14 @@ def _to_unit(path: str, axis: Any, unit: u.UnitBase) -> NDArray[np.float64]:
         ) from error
 
 
-def _read_table(path: str) -> QTable:
+def read_table(path: str, expected: str = "the columns wavelength and flux") -> QTable:
+    """A FITS, ECSV or text table.
+
+    Raises
+    ------
+    NotFITSError
+        If it is none; the message says what was `expected` in it.
+    """
     with open(path, "rb") as stream:
         head = stream.read(30_000)
     binary = head.startswith(b"SIMPLE  =") or b"\0" in head
@@ -98,7 +105,7 @@ def _read_table(path: str) -> QTable:
                 return QTable(Table.read(path, **kind))
         except Exception as error:  # every format raises errors of its own
             log.debug("%s is no %s table: %s", path, kind["format"], error)
-    raise NotFITSError(f"{path} is no table: expected FITS, ECSV or text with the columns wavelength and flux.")
+    raise NotFITSError(f"{path} is no table: expected FITS, ECSV or text with {expected}.")
 
 
 def _on_bands(path: str, points: NDArray[np.float64], values: NDArray[np.float64], bands: u.Quantity) -> NDArray[np.float64]:
