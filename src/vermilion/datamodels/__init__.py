@@ -5,5 +5,6 @@ from .frame import Frame
 from .matrix import Matrix
 from .psf import PSF
 from .result import History, Result, Status
+from .scene import SceneResult, SceneSource
 
-__all__ = ["PSF", "Cube", "Frame", "History", "Matrix", "Result", "Status"]
+__all__ = ["PSF", "Cube", "Frame", "History", "Matrix", "Result", "SceneResult", "SceneSource", "Status"]
