@@ -20,9 +20,9 @@ TABLE = {
     "likelihood": ("errors", "torch"),
     "optim": ("prox.base errors", "torch"),
     "alternating": ("prox likelihood errors", "torch numba triton"),
-    "observation": ("datamodels errors", "torch numpy"),
-    "renderers": ("datamodels errors", "torch numpy"),
-    "models": ("datamodels prox errors", "torch numpy"),
+    "observation": ("renderers datamodels errors", f"torch astropy {ARRAYS}"),
+    "renderers": ("datamodels errors", f"torch astropy {ARRAYS}"),
+    "models": ("datamodels prox errors", f"torch {ARRAYS}"),
     "initialize": ("datamodels observation models errors", f"torch skimage photutils {ARRAYS}"),
     "fit": ("datamodels prox likelihood observation models optim errors", "torch numpy safetensors rich"),
     "peers": ("datamodels errors", "torch numpy proxmin scarlet sklearn"),
@@ -38,9 +38,15 @@ TABLE = {
         "unmixing factorize initialize alternating fit diagnose peers models optim observation prox likelihood datamodels errors",
         f"torch {ARRAYS}",
     ),
+    "measure": ("datamodels diagnose errors", f"astropy {ARRAYS}"),
+    "deblending": (
+        "initialize measure models renderers observation unmixing prox likelihood datamodels errors",
+        f"torch numba astropy {ARRAYS}",
+    ),
+    "deblend": (ANYTHING, ANYTHING),
     "io": ("datamodels diagnose errors", "numpy astropy scipy h5py tifffile"),
     "diagnose": ("datamodels errors", ARRAYS),
-    "plot": ("datamodels diagnose errors", "matplotlib mpl_toolkits numpy astropy"),
+    "plot": ("datamodels diagnose measure errors", "matplotlib mpl_toolkits numpy astropy"),
     "report": ("datamodels diagnose plot errors", "jinja2 bokeh numpy astropy"),
     "simulate": ("datamodels io errors", f"galsim astropy {ARRAYS}"),
     "benchmark": (ANYTHING, ANYTHING),
@@ -52,7 +58,7 @@ TABLE = {
     "__main__": ("cli", ""),
     "__init__": (ANYTHING, ""),
 }
-WITHOUT_TORCH = ("errors", "datamodels", "io", "diagnose", "plot", "report")
+WITHOUT_TORCH = ("errors", "datamodels", "io", "diagnose", "measure", "plot", "report")
 WITHOUT_ASTROPY = ("prox", "likelihood", "optim", "alternating")
 # Where imports may stand inside functions; packages that may be imported so anywhere, because they are optional.
 LATE_PLACES = ("__init__.py", "cli/", "peers/", "io/interop/", "io/containers/", "io/writers/hyperspectral.py")

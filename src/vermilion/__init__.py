@@ -18,11 +18,14 @@ _ROOMS = (
     "initialize",
     "io",
     "likelihood",
+    "measure",
     "models",
     "optim",
     "plot",
+    "observation",
     "prox",
     "rank",
+    "renderers",
     "simulate",
     "unmixing",
 )
@@ -33,7 +36,9 @@ _HOME = {
     "Matrix": ".datamodels",
     "PSF": ".datamodels",
     "Result": ".datamodels",
+    "SceneResult": ".datamodels",
     "Status": ".datamodels",
+    "deblend": ".deblend",
     "estimate_rank": ".rank",
     "factorize": ".factorize",
     "fit": ".fit",
@@ -51,7 +56,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 class _Package(ModuleType):
-    """Importing the submodule `factorize`, `fit` or `unmix` binds the function of that name, not the module."""
+    """Importing the submodule `deblend`, `factorize`, `fit` or `unmix` binds the function of that name, not the module."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _HOME and isinstance(value, ModuleType):
