@@ -19,7 +19,7 @@ from vermilion.errors import InputWarning, ParameterError, VermilionError
 from vermilion.factorize import INITS
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-COMMANDS = ("inspect", "separate", "unmix", "rank", "compare", "benchmark", "formats")
+COMMANDS = ("inspect", "separate", "unmix", "deblend", "rank", "compare", "benchmark", "formats")
 
 
 def options_of(name):
@@ -81,7 +81,10 @@ def test_without_a_word_the_help_is_shown(call):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("separat", "Did you mean 'separate'?"), ("frobnicate", "There are inspect, separate, unmix, rank, compare, benchmark, formats.")],
+    [
+        ("separat", "Did you mean 'separate'?"),
+        ("frobnicate", "There are inspect, separate, unmix, deblend, rank, compare, benchmark, formats."),
+    ],
 )
 def test_an_unknown_command_is_answered_with_what_there_is(call, word, hint):
     run = call(word)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "inspect": "Show what a file holds and how it is read.",
     "separate": "Separate a cube into components.",
     "unmix": "Unmix a hyperspectral image into endmembers and abundances.",
+    "deblend": "Take images apart into stars and galaxies.",
     "rank": "Count the components of a cube.",
     "compare": "Compare components with a known truth.",
     "benchmark": "Make published tables again.",

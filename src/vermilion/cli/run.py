@@ -35,8 +35,10 @@ from .config import config_option
 from .options import split_read_options
 
 if TYPE_CHECKING:
-    from ..datamodels import Cube, Result
+    from ..datamodels import Cube, Result, SceneResult
     from ..io.writers import OutputFolder
+
+    Outcome = Result | SceneResult
 
 __all__ = [
     "GroupedCommand",
@@ -44,10 +46,13 @@ __all__ = [
     "argv",
     "check_common_options",
     "compute_options",
+    "folder_options",
     "message_options",
     "product_options",
     "progress_bar",
+    "require_memory",
     "run",
+    "signals_noted",
     "threads_for",
     "warnings_to_log",
 ]
@@ -115,9 +120,11 @@ _PRODUCTS = (
         type=click.Choice(["envi", "mat", "tiff"]),
         help="Also write maps and spectra in this format; repeat for more.",
     ),
+    click.option("--force", is_flag=True, help="Allow more components than bands or spaxels."),
+)
+_FOLDER = (
     click.option("--overwrite", is_flag=True, help="Replace the products of an earlier run; other files stay."),
     click.option("--resume", is_flag=True, help="Go on from a checkpoint in OUT; without one, start anew."),
-    click.option("--force", is_flag=True, help="Allow more components than bands or spaxels."),
     click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop."),
     config_option,
 )
@@ -141,7 +148,12 @@ def compute_options(command: Command) -> Command:
 
 def product_options(command: Command) -> Command:
     """Give a command the options on what is written, and ``--force``, ``--dry-run`` and ``--config``."""
-    return _decorated(command, _PRODUCTS)
+    return _decorated(command, (*_PRODUCTS, *_FOLDER))
+
+
+def folder_options(command: Command) -> Command:
+    """Give a command the options on the folder of the products, and ``--dry-run`` and ``--config``."""
+    return _decorated(command, _FOLDER)
 
 
 def message_options(command: Command) -> Command:
@@ -167,6 +179,31 @@ def check_common_options(
 # ---------------------------------------------------------------- the run
 
 
+def _suits_components(cube: Cube, prepared: Any, options: dict[str, Any]) -> None:
+    """Refuse a cube that is too small for so many components, or too large for the memory."""
+    from ..diagnose.noise import memory_estimate
+
+    n_bands, n_y, n_x = cube.data.shape
+    weights = cube.weights > 0
+    most = min(int(weights.any(axis=(1, 2)).sum()), int(weights.any(axis=0).sum()))
+    if options["components"] > most and not options["force"]:
+        raise ShapeError(f"{options['components']} components from a cube of rank {most} at most are arbitrary: use fewer, or --force.")
+    require_memory(memory_estimate(n_bands, n_y * n_x, options["components"]), options["memory"])
+
+
+def _into_components(prepared: Any, options: dict[str, Any]) -> str:
+    return f"into {options['components']} components"
+
+
+def _write_components(
+    folder: OutputFolder, result: Any, cube: Cube, options: dict[str, Any], *, resolved: dict[str, Any], argv: list[str]
+) -> list[Path]:
+    from .. import pipeline
+
+    chosen = {name: options[name] for name in ("cubes", "layout", "also")}
+    return pipeline.write(result, cube, folder, options=resolved, argv=argv, **chosen)
+
+
 @dataclass(frozen=True)
 class Job:
     """What one command does differently from another.
@@ -180,19 +217,28 @@ class Job:
     prepare : callable
         ``prepare(cube, options)`` reads what is needed beside the cube, before anything is computed.
     solve : callable
-        ``solve(cube, prepared, options, progress=bool)`` returns the Result.
+        ``solve(cube, prepared, options, progress=bool)`` returns the Result, or the SceneResult.
     facts : callable
         ``facts(result)`` adds to what ``--json`` prints.
     report : callable
         ``report(result)`` gives the lines that a user sees on stderr unless quiet.
+    suits : callable
+        ``suits(cube, prepared, options)`` refuses a cube for which the options, those of reading included, ask too much.
+    plan : callable
+        ``plan(prepared, options)`` says for ``--dry-run`` into what the cube would be taken apart.
+    write : callable
+        ``write(folder, result, cube, options, resolved=…, argv=…)`` writes the products; `resolved` goes to run.toml.
     """
 
     verb: str
     check: Callable[[dict[str, Any]], None]
     prepare: Callable[[Cube, dict[str, Any]], Any]
-    solve: Callable[..., Result]
-    facts: Callable[[Result], dict[str, Any]] = lambda result: {}
-    report: Callable[[Result], Sequence[str]] = lambda result: ()
+    solve: Callable[..., Outcome]
+    facts: Callable[[Any], dict[str, Any]] = lambda result: {}
+    report: Callable[[Any], Sequence[str]] = lambda result: ()
+    suits: Callable[[Cube, Any, dict[str, Any]], None] = _suits_components
+    plan: Callable[[Any, dict[str, Any]], str] = _into_components
+    write: Callable[..., list[Path]] = _write_components
 
 
 def run(
@@ -216,11 +262,12 @@ def run(
         folder = OutputFolder(output, overwrite=options["overwrite"] or options["resume"])
         folder.check()
         begin = time.perf_counter()
-        cube = _read(paths, reading, options)
+        cube = _read(paths, reading)
         prepared = job.prepare(cube, options)
+        job.suits(cube, prepared, options | reading)
         _check_device(options["device"])
         if options["dry_run"]:
-            click.echo(f"would {job.verb} {cube!r} into {options['components']} components and write {output}", err=True)
+            click.echo(f"would {job.verb} {cube!r} {job.plan(prepared, options)} and write {output}", err=True)
             return 0
         with folder:
             result = job.solve(cube, prepared, options, progress=not quiet)
@@ -230,33 +277,32 @@ def run(
                 if not (quiet or verbose):
                     click.echo(f"vermilion: {line}", err=True)
             interruption.defer("the products are written first; a second signal stops at once")
-            products = _write(folder, result, cube, options | reading, argv(words), records)
+            products = _write(job, folder, result, cube, options | reading, argv(words), records)
         _report(products, result, job.facts(result) if as_json else None)
         return _exit_code(result, interruption, endless=options.get("tol") == 0)
 
 
-def _read(paths: tuple[str, ...], reading: dict[str, Any], options: dict[str, Any]) -> Cube:
+def _read(paths: tuple[str, ...], reading: dict[str, Any]) -> Cube:
     from astropy.utils import iers
 
-    from ..diagnose.noise import memory_estimate
     from ..io import read
-    from ..io.memory import available_memory, format_bytes
 
     iers.conf.auto_download = False  # no network, ever
     cube = read(paths, **reading)
-    n_bands, n_y, n_x = cube.data.shape
-    weights = cube.weights > 0
-    most = min(int(weights.any(axis=(1, 2)).sum()), int(weights.any(axis=0).sum()))
-    if most == 0:
+    if not (cube.weights > 0).any():
         raise NoDataError(f"{paths[0]}: no value has a positive weight; look at it with: vermilion inspect {shlex.join(paths)}")
-    if options["components"] > most and not options["force"]:
-        raise ShapeError(f"{options['components']} components from a cube of rank {most} at most are arbitrary: use fewer, or --force.")
-    needed, there = memory_estimate(n_bands, n_y * n_x, options["components"]), reading["memory"] or available_memory()
+    return cube
+
+
+def require_memory(needed: int, allowed: int | None) -> None:
+    """Refuse work that needs more bytes than there are, or than are allowed."""
+    from ..io.memory import available_memory, format_bytes
+
+    there = allowed or available_memory()
     if needed > there:
         raise MemoryLimitError(
             f"about {format_bytes(needed)} are needed and {format_bytes(there)} are there: cut the cube, or raise --memory."
         )
-    return cube
 
 
 def _check_device(device: str) -> None:
@@ -296,14 +342,12 @@ def progress_bar(total: int | None, wanted: bool, doing: str) -> Iterator[tuple[
         yield advance, announce
 
 
-def _write(folder: OutputFolder, result: Result, cube: Cube, options: dict[str, Any], argv: list[str], records: io.StringIO) -> list[Path]:
-    from .. import pipeline
-
+def _write(
+    job: Job, folder: OutputFolder, result: Outcome, cube: Cube, options: dict[str, Any], argv: list[str], records: io.StringIO
+) -> list[Path]:
     resolved = {name: value for name, value in options.items() if name not in _NOT_IN_RUN_TOML}
     resolved = {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(resolved.items()) if value is not None}
-    paths = pipeline.write(
-        result, cube, folder, cubes=options["cubes"], layout=options["layout"], also=options["also"], options=resolved, argv=argv
-    )
+    paths = job.write(folder, result, cube, options, resolved=resolved, argv=argv)
     log.info("%d products in %s", len(paths), folder.path)
     folder.write("run.log", lambda target: target.write_text(records.getvalue(), encoding="utf-8"))
     folder.finish(result.status.value)
@@ -327,10 +371,10 @@ def argv(given: list[str]) -> list[str]:
     return words
 
 
-def _report(paths: list[Path], result: Result, more: dict[str, Any] | None) -> None:
+def _report(paths: list[Path], result: Outcome, more: dict[str, Any] | None) -> None:
     """Paths on stdout, or a JSON object with them where there is `more` to say."""
     if more is not None:
-        facts = {"products": [str(path) for path in paths], "status": result.status.name, "objective": result.objective}
+        facts = {"products": [str(path) for path in paths], "status": result.status.name, "objective": _objective(result)}
         facts |= {"iterations": _iterations(result), "unique": result.provenance.get("unique"), "notes": list(result.notes), **more}
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -338,12 +382,17 @@ def _report(paths: list[Path], result: Result, more: dict[str, Any] | None) -> N
             click.echo(str(path))
 
 
-def _iterations(result: Result) -> int:
+def _objective(result: Outcome) -> float | None:
+    """The last one, None where nothing was recorded: JSON has no NaN."""
+    return result.history.objective_at(-1) if len(result.history) else None
+
+
+def _iterations(result: Outcome) -> int:
     """As the solver counted them, also where the history keeps only the end."""
     return int(result.provenance.get("iterations", len(result.history)))
 
 
-def _exit_code(result: Result, interruption: _Interruption, *, endless: bool) -> int:
+def _exit_code(result: Outcome, interruption: _Interruption, *, endless: bool) -> int:
     """What the process ends with; `endless`: the limit of iterations is what was asked for."""
     from ..datamodels import Status
 
@@ -422,7 +471,7 @@ class _Interruption:
         self._later = ""
 
     def defer(self, reason: str) -> None:
-        """From here on the first signal is noted only."""
+        """From here on the first signal is noted only; with no reason, it is obeyed."""
         self._later = reason
 
 
@@ -439,3 +488,17 @@ def _interruptible() -> Iterator[_Interruption]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_noted() -> Iterator[Callable[[], bool]]:
+    """Inside, the first signal interrupts nothing: what is yielded tells that it came, for a fit that ends itself."""
+    interruption = signal.getsignal(signal.SIGINT)
+    if not isinstance(interruption, _Interruption):
+        yield lambda: False
+        return
+    interruption.defer("the fit ends with this iteration; a second signal stops at once")
+    try:
+        yield lambda: interruption.code != 0
+    finally:
+        interruption.defer("")

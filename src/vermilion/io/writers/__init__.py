@@ -75,7 +75,7 @@ def write_products(
     _require_same_shape(result, cube, frame)
     if chosen.name != "flux" and cube_cards(frame, cube.meta.get("spectral_medium"))[1]:
         logger.warning("the spectral axis needs a table of wavelengths, which %s does not look up: use --layout flux", chosen.opens_in)
-    provenance = describe(result, cube, options=options, argv=argv)
+    provenance = describe(result, cube, names=result.names, normalization=result.normalization, options=options, argv=argv)
     paths = [
         folder.write(name, lambda path, build=build: write_hdus(build(), path))  # type: ignore[misc]
         for name, build in _fits_products(result, cube, frame, provenance, cubes, chosen)

@@ -10,11 +10,12 @@ from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ...datamodels import Frame, History, Result
+from ...datamodels import Frame, Result
 from .coordinates import add_medium, distortion, sky_cards, with_axis
-from .headers import add_comments, card_text, common_unit, gauge_text, image_hdu, primary_hdu, spectral_columns, unit_text
+from .headers import add_comments, common_unit, gauge_text, image_hdu, primary_hdu, spectral_columns, unit_text
+from .history import history_hdu
 
-__all__ = ["components_hdus", "integrated", "mask_hdu"]
+__all__ = ["components_hdus", "dropped_pixels", "integrated", "mask_hdu"]
 
 Values = NDArray[np.floating[Any]]
 
@@ -60,14 +61,18 @@ def components_hdus(result: Result, frame: Frame, provenance: Mapping[str, Any])
     if result.brightness is not None:
         comment = "factor of the model of each pixel: sum over k of shape_k x map k x brightness"
         images.append(image_hdu("BRIGHTNESS", result.brightness, sky_cards(frame), comments=(comment,)))
-    return [primary, _spectra_hdu(result, frame, provenance), *images, mask_hdu(result, frame), _history_hdu(result.history)]
+    return [primary, _spectra_hdu(result, frame, provenance), *images, mask_hdu(dropped_pixels(result), frame), history_hdu(result.history)]
 
 
-def mask_hdu(result: Result, frame: Frame) -> fits.ImageHDU:
+def dropped_pixels(result: Result) -> NDArray[np.bool_]:
+    """Pixels (Ny, Nx) without weight in any band, whose maps are NaN."""
+    return np.asarray(np.isnan(result.morphologies).all(axis=0))
+
+
+def mask_hdu(dropped: NDArray[np.bool_], frame: Frame) -> fits.ImageHDU:
     """The HDU MASK: 1 where a pixel was dropped; with all that is known of the sky."""
-    dropped = np.isnan(result.morphologies).all(axis=0).astype(np.uint8)
-    said = distortion(frame)
-    return image_hdu("MASK", dropped, sky_cards(frame), comments=("1 = pixel dropped: no weight in any band", *([said] if said else [])))
+    comments = filter(None, ("1 = pixel dropped: no weight in any band", distortion(frame)))
+    return image_hdu("MASK", dropped.astype(np.uint8), sky_cards(frame), comments=tuple(comments))
 
 
 def integrated(result: Result) -> tuple[Values, Values | None]:
@@ -103,17 +108,6 @@ def _spectra_hdu(result: Result, frame: Frame, provenance: Mapping[str, Any]) ->
 def _flux_text(result: Result) -> str:
     amount = "map k" if result.brightness is None else "map k x brightness"
     return f"shape_k = A_k, flux_k = A_k x (sum of {amount} over the pixels)"
-
-
-def _history_hdu(history: History) -> fits.BinTableHDU:
-    """One row per iteration. Elapsed seconds are left out, because the same command twice must give the same bytes."""
-    columns = [fits.Column("iteration", "K", array=history.iteration), fits.Column("objective", "D", array=history.objective)]
-    for column, block in enumerate(history.blocks):
-        counts = history.gradient_evaluations[:, column]
-        columns.append(fits.Column(f"gradient_evaluations_{card_text(block)}", "K", array=counts))
-    columns.append(fits.Column("objective_evaluations", "K", array=history.objective_evaluations))
-    columns.append(fits.Column("reads_of_Y", "D", array=history.reads_of_Y))
-    return fits.BinTableHDU.from_columns(columns, name="HISTORY")
 
 
 def _column(name: str, values: Values, unit: u.UnitBase | None) -> fits.Column:

@@ -21,6 +21,7 @@ from ...datamodels import Frame
 __all__ = [
     "add_comments",
     "card_text",
+    "column_name",
     "common_unit",
     "gauge_text",
     "image_hdu",
@@ -70,6 +71,17 @@ def card_text(value: object, limit: int | None = None) -> str:
     text = text.encode("ascii", "replace").decode()
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if limit is None else text[:limit].rstrip()
+
+
+def column_name(text: object) -> str:
+    """`text` as the name of a column: letters, digits and ``_``, which is what the FITS standard recommends.
+
+    Examples
+    --------
+    >>> column_name("flux_F160W/IR")
+    'flux_F160W_IR'
+    """
+    return re.sub(r"[^A-Za-z0-9_]+", "_", card_text(text, 60)) or "column"
 
 
 def primary_hdu(provenance: Mapping[str, Any], cards: Mapping[str, tuple[object, str]] | None = None) -> fits.PrimaryHDU:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ...datamodels import Cube, Frame, Result
-from .components import mask_hdu
+from .components import dropped_pixels, mask_hdu
 from .coordinates import cube_cards, distortion
 from .headers import common_unit, image_hdu, primary_hdu, primary_image, spectral_columns
 from .layouts import Layout
 
-__all__ = ["DQ_BITS", "component_hdus", "data_quality", "model_hdus", "residual_hdus"]
+__all__ = ["DQ_BITS", "component_hdus", "cube_hdus", "data_quality", "model_hdus", "residual_hdus"]
 
 # Bit -> meaning. Any bit but 0 says why bit 0 is set.
 DQ_BITS: Mapping[int, str] = {
@@ -35,7 +36,7 @@ def model_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str
     model = np.empty(cube.data.shape, dtype=_stored(cube.data))
     for bands, tile in _model_tiles(result):
         model[bands] = tile
-    return _cube_hdus(model, result, cube, frame, primary_hdu(provenance), "model A S", layout)
+    return cube_hdus(model, "model A S", cube, frame, primary_hdu(provenance), layout, dropped=dropped_pixels(result))
 
 
 def residual_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], layout: Layout) -> list[Any]:
@@ -43,7 +44,7 @@ def residual_hdus(result: Result, cube: Cube, frame: Frame, provenance: Mapping[
     residual = np.empty(cube.data.shape, dtype=_stored(cube.data))
     for bands, tile in _model_tiles(result):
         residual[bands] = cube.data[bands] - tile
-    return _cube_hdus(residual, result, cube, frame, primary_hdu(provenance), "data minus model", layout)
+    return cube_hdus(residual, "data minus model", cube, frame, primary_hdu(provenance), layout, dropped=dropped_pixels(result))
 
 
 def component_hdus(k: int, result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], layout: Layout) -> list[Any]:
@@ -52,11 +53,11 @@ def component_hdus(k: int, result: Result, cube: Cube, frame: Frame, provenance:
     for bands, tile in _model_tiles(result, [k]):
         values[bands] = tile
     primary = primary_hdu(provenance, {"NAME": (result.names[k], f"component {k}")})
-    return _cube_hdus(values, result, cube, frame, primary, f"A_k S_k of component {k}", layout)
+    return cube_hdus(values, f"A_k S_k of component {k}", cube, frame, primary, layout, dropped=dropped_pixels(result))
 
 
-def data_quality(result: Result, cube: Cube) -> NDArray[np.uint8]:
-    """Why each datum was not used, 0 where it was: the bits of `DQ_BITS`, shape (B, Ny, Nx)."""
+def data_quality(cube: Cube, dropped: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Why each datum was not used, 0 where it was: the bits of `DQ_BITS`, shape (B, Ny, Nx); `dropped` pixels (Ny, Nx) were not fitted."""
     quality = np.zeros(cube.data.shape, dtype=np.uint8)
     for band, flags in enumerate(quality):
         flags[~np.isfinite(cube.data[band])] |= 4
@@ -66,7 +67,6 @@ def data_quality(result: Result, cube: Cube) -> NDArray[np.uint8]:
             flags[~_has_noise(cube.variance[band])] |= 8
         flags[flags > 0] |= 1
     dead = (quality > 0).all(axis=(1, 2))
-    dropped = np.isnan(result.morphologies).all(axis=0)
     quality[dead] |= 1 + 32
     quality[:, dropped] |= 1 + 16
     return quality
@@ -79,10 +79,10 @@ def _has_noise(variance: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _stored(values: NDArray[Any]) -> np.dtype[Any]:
     """Big-endian float32, as FITS wants it, so that nothing is copied; float64 for values that float32 could not hold."""
-    if values.dtype == np.float32:
+    if values.dtype.itemsize == 4:
         return np.dtype(">f4")
     peak = max(float(np.abs(band[np.isfinite(band)]).max(initial=0)) for band in values)
-    return np.dtype(">f4" if 1e-25 < peak < 1e30 else ">f8")
+    return np.dtype(">f4" if peak == 0 or 1e-25 < peak < 1e30 else ">f8")
 
 
 def _model_tiles(result: Result, components: list[int] | None = None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -97,29 +97,55 @@ def _model_tiles(result: Result, components: list[int] | None = None) -> Iterato
         yield bands, (spectra[bands] @ flat).reshape(-1, *maps.shape[1:])
 
 
-def _cube_hdus(
-    values: NDArray[Any], result: Result, cube: Cube, frame: Frame, primary: fits.PrimaryHDU, meaning: str, layout: Layout
+def cube_hdus(
+    values: NDArray[Any],
+    meaning: str,
+    cube: Cube,
+    frame: Frame,
+    primary: fits.PrimaryHDU,
+    layout: Layout,
+    *,
+    dropped: NDArray[np.bool_],
+    more: Mapping[str, tuple[NDArray[Any], str]] = MappingProxyType({}),
 ) -> list[Any]:
-    """PRIMARY | data | noise (where it is known) | DQ | BANDS (where bands have names or units) | WCS-TABLE (where the axis needs one)."""
+    """PRIMARY | data | `more` | noise (where it is known) | DQ | MASK, BANDS and WCS-TABLE where they are needed.
+
+    MASK carries the distortion of the sky, BANDS names or units of bands, WCS-TABLE a spectral axis that is no straight line.
+
+    Parameters
+    ----------
+    values : ndarray, shape (B, Ny, Nx)
+    meaning : str
+        What they are, for a COMMENT.
+    cube : Cube
+        With the noise and the mask.
+    frame : Frame
+        Of the products.
+    primary : PrimaryHDU
+    layout : Layout
+    dropped : ndarray of bool, shape (Ny, Nx)
+        Pixels that were not fitted.
+    more : mapping of str to (ndarray, str), optional
+        Images of the same shape and unit with their meaning, by the name of their HDU.
+    """
     coordinates, lookup = cube_cards(frame, cube.meta.get("spectral_medium"))
     unit = common_unit(frame)
-    said = (meaning, *filter(None, [distortion(frame)]))
+    said = tuple(filter(None, [distortion(frame)]))
     primary.header["LAYOUT"] = (layout.name, "names of the HDUs")
-    if layout.data:
-        hdus: list[Any] = [primary, image_hdu(layout.data, values, coordinates, unit=layout.bunit(unit), comments=said)]
-    else:
-        hdus = [primary_image(primary, values, coordinates, layout.bunit(unit), said)]
+    hdus: list[Any] = [] if layout.data == "" else [primary]
+    for name, (image, text) in {layout.data: (values, meaning), **more}.items():
+        stored, comments = image.astype(_stored(image), copy=False), (text, *said)
+        if name:
+            hdus.append(image_hdu(name, stored, coordinates, unit=layout.bunit(unit), comments=comments))
+        else:
+            hdus.append(primary_image(primary, stored, coordinates, layout.bunit(unit), comments))
     if cube.variance is not None:
         noise, comment = _noise(cube.variance, variance=layout.variance)
         hdus.append(image_hdu(layout.noise, noise, coordinates, unit=layout.noise_unit(unit), comments=(comment,)))
     bits = [f"DQ & {bit}: {text}" for bit, text in DQ_BITS.items()]
-    hdus.append(image_hdu("DQ", data_quality(result, cube), coordinates, comments=bits))
-    return [*hdus, *_sky_plane(result, frame), *_band_table(frame), *lookup]
-
-
-def _sky_plane(result: Result, frame: Frame) -> list[fits.ImageHDU]:
-    """The image plane with the distortion of the sky, where there is one."""
-    return [mask_hdu(result, frame)] if distortion(frame) else []
+    hdus.append(image_hdu("DQ", data_quality(cube, dropped), coordinates, comments=bits))
+    plane = [mask_hdu(dropped, frame)] if distortion(frame) else []
+    return [*hdus, *plane, *_band_table(frame), *lookup]
 
 
 def _band_table(frame: Frame) -> list[fits.BinTableHDU]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...datamodels import Cube, Result
+from ...datamodels import Cube, Result, SceneResult
 
 __all__ = ["creation_date", "describe", "to_json", "to_toml"]
 
@@ -26,12 +26,14 @@ _PACKAGES = ("astropy", "numpy", "proxmin", "scikit-image", "scipy", "torch")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def describe(result: Result, cube: Cube, *, options: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
+def describe(
+    result: Result | SceneResult, cube: Cube, *, names: Sequence[str], normalization: str, options: Mapping[str, Any], argv: Sequence[str]
+) -> dict[str, Any]:
     """Everything needed to make `result` again, as plain values.
 
     What `result.provenance` says wins over what `cube.meta` and `options` say. Keys with a meaning here: ``input`` and
     ``input_sha256`` (the file), ``seed``, ``unique`` (True, False, or None where it was not tested). Of `cube.meta`: ``path``,
-    ``sha256``, ``header`` (cards to repeat) and ``decisions`` of the reader.
+    ``sha256``, ``header`` (cards to repeat) and ``decisions`` of the reader. `names` are those of the components or sources.
 
     Returns
     -------
@@ -47,8 +49,8 @@ def describe(result: Result, cube: Cube, *, options: Mapping[str, Any], argv: Se
         **known,
         "argv": list(argv),
         "date": creation_date(),
-        "names": result.names,
-        "normalization": result.normalization,
+        "names": names,
+        "normalization": normalization,
         "notes": result.notes,
         "options": options,
         "packages": _versions(),
