@@ -1,9 +1,9 @@
-"""Make the sample cube with known truth: three galaxies and a ring of ionized gas, as MUSE would record them.
+"""Make the sample data with known truth: a cube of three galaxies and a ring of ionized gas, and a blended scene in five bands.
 
-    python scripts/make_sample_data.py [--seed N] [--output DIR] [--snr 300]
+    python scripts/make_sample_data.py [--seed N] [--output DIR] [--snr 300] [--only {cube,scene}]
 
-Writes ``sample_cube.fits`` (MUSE layout) and ``sample_truth.fits`` (the layout of ``components.fits``). The same seed gives the
-same bytes. Needs GalSim (``pip install 'vermilion[sim]'``), whose own galaxy spectra are used.
+Writes ``sample_cube.fits`` (MUSE layout) and ``sample_truth.fits`` (the layout of ``components.fits``), then the files of the scene in
+`sample_scene`. The same seed gives the same bytes. Needs GalSim (``pip install 'vermilion[sim]'``), whose own galaxy spectra are used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ try:
     import galsim
 except ImportError:
     sys.exit("make_sample_data: GalSim is not installed, and the galaxies are made with it. Try: pip install 'vermilion[sim]'")
+
+import sample_scene
 
 Array = NDArray[np.float64]
 
@@ -267,22 +269,43 @@ def write(hdus: list[fits.hdu.base.ExtensionHDU], path: Path) -> None:
     file.writeto(path, overwrite=True)
 
 
+def write_cube(folder: Path, *, seed: int, snr: float) -> tuple[Path, ...]:
+    """The cube and its truth."""
+    names, spectra, maps = make_truth()
+    data, variance = observe(spectra, maps, seed=seed, snr=snr)
+    paths = folder / "sample_cube.fits", folder / "sample_truth.fits"
+    write(cube_hdus(data, variance, seed=seed, snr=snr), paths[0])
+    write(truth_hdus(names, spectra, maps, seed=seed, snr=snr), paths[1])
+    return paths
+
+
+def write_scene(folder: Path, *, seed: int) -> tuple[Path, ...]:
+    """The blended scene, its PSFs, the true images of its sources and the table of them."""
+    scene = sample_scene.make_scene(seed)
+    paths = tuple(folder / f"sample_scene{part}" for part in (".fits", "_psf.fits", "_truth.fits", "_truth.ecsv"))
+    for hdus, path in zip((sample_scene.image_hdus, sample_scene.psf_hdus, sample_scene.truth_hdus), paths, strict=False):
+        write(hdus(scene, seed=seed), path)
+    sample_scene.truth_table(scene).write(paths[-1], overwrite=True)
+    return paths
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Write both files and say what is in them."""
-    parser = argparse.ArgumentParser(description="Make the sample cube and its truth.")
+    """Write the files and say where they are."""
+    parser = argparse.ArgumentParser(description="Make the sample cube, the sample scene and their truth.")
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (default: %(default)s)")
-    parser.add_argument("--snr", type=float, default=300.0, help="signal-to-noise of the best voxel (default: %(default)g)")
+    parser.add_argument("--snr", type=float, default=300.0, help="signal-to-noise of the best voxel of the cube (default: %(default)g)")
+    parser.add_argument("--only", choices=("cube", "scene"), help="make these files alone")
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "data", help="folder (default: data)")
     options = parser.parse_args(arguments)
     if options.snr <= 0 or options.seed < 0:
         parser.error(f"--snr {options.snr:g} --seed {options.seed}: expected a positive ratio and a seed of 0 or more")
-    names, spectra, maps = make_truth()
-    data, variance = observe(spectra, maps, seed=options.seed, snr=options.snr)
     options.output.mkdir(parents=True, exist_ok=True)
-    said = {"seed": options.seed, "snr": options.snr}
-    write(cube_hdus(data, variance, **said), options.output / "sample_cube.fits")
-    write(truth_hdus(names, spectra, maps, **said), options.output / "sample_truth.fits")
-    print(options.output / "sample_cube.fits", options.output / "sample_truth.fits", sep="\n")
+    paths: tuple[Path, ...] = ()
+    if options.only != "scene":
+        paths += write_cube(options.output, seed=options.seed, snr=options.snr)
+    if options.only != "cube":
+        paths += write_scene(options.output, seed=options.seed)
+    print(*paths, sep="\n")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def made(tmp_path_factory):
     folders = {}
     for seed, attempt in ((1, "first"), (1, "second"), (2, "first")):
         folders[seed, attempt] = tmp_path_factory.mktemp(f"seed{seed}")
-        command = [sys.executable, str(SCRIPT), "--seed", str(seed), "--output", str(folders[seed, attempt])]
+        command = [sys.executable, str(SCRIPT), "--only", "cube", "--seed", str(seed), "--output", str(folders[seed, attempt])]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.split() == [str(folders[seed, attempt] / name) for name in (CUBE, TRUTH)]
     return folders
