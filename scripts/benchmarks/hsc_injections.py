@@ -2,8 +2,8 @@
 
 injections   each blend gets one more star or galaxy (in turn; Sérsic indices 0.7 to 4) at a random place where most of it has weight and no
              peak is within 3 pixels, drawn by GalSim with the PSF of the file, centered by adaptive moments; signal-to-noise ratio 10 to
-             100, told to the nearest pixel, as the peaks are. No noise is added: the blend has its own. Pulls and biases of the constrained and the signed fluxes,
-             band by band. Goals: median |pull| < 1, bias < 2 %
+             100, told to the nearest pixel, as the peaks are. No noise is added: the blend has its own. Pulls and biases of the
+             constrained and the signed fluxes, band by band. Goals: median |pull| < 1, bias < 2 %
 sky          white noise, six positions: mean pull of the signed fluxes. Goal within 0.1 of 0
 invariance   weights times 1e-6 to 1e6: largest relative change of a flux (goal 1e-4); NaN where the weight is 0 (goal: none at all)
 memory       resident memory over many blends, after the first ten; goal: flat

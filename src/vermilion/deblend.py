@@ -14,7 +14,7 @@ from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
 from . import __version__
-from .datamodels import PSF, Cube, Frame, SceneResult
+from .datamodels import PSF, Cube, Frame, SceneResult, Status
 from .deblending import Prior, fit_scene, views_of
 from .deblending.observed import Observed, renderers_of, with_weights
 from .deblending.products import on_first_grid, scene_result
@@ -69,8 +69,8 @@ def deblend(
         grids of their own, tied by their sky coordinates; the first one's grid is that of the model.
     weights : array_like, shape (B, Ny, Nx), optional
         Inverse variances >= 0, 0 where a value is absent (it may be NaN there). None: those of the cube; of an array, one noise level per
-        band, from neighboring pixels. They should come from the sky or a smooth model: made of the noisy counts they bias fluxes low.
-        A common factor changes the errors alone.
+        band, from neighboring pixels. Those of the first cube that follow the noise of the data, as if made of noisy counts, would bias
+        fluxes low: they are replaced by what the model leads to, and the fit is repeated. A common factor changes the errors alone.
     psf : optional
         Stamps (B, h, w) or (h, w), `PSF`, ``("gaussian", fwhm)`` or ``("moffat", fwhm, beta)`` in pixels; a list of these for several
         cubes. None: that of the cube.
@@ -141,13 +141,14 @@ def deblend(
         raise NoDataError(f"no source stands above {threshold:g} times the noise: lower the threshold, or give a catalog.")
     target = torch.device(resolve_device(device))
     real = getattr(torch, dtype)
-    views = views_of([item.observation(renderer, real, target) for item, renderer in zip(observed, renderers, strict=True)])
     fixed = torch.full((1, *shape), 1 / math.prod(shape), dtype=real, device=target) if sky else None
     widths = np.concatenate([psf_widths(item.stamps) for item in observed])
     prior = Prior(center=center_error or error, radius=_RADIUS * float(widths.min()))
     calls = _calls(callbacks)
-    say("fitting the sources")
-    with torch.no_grad():
+
+    def solved() -> SceneResult:
+        views = views_of([item.observation(renderer, real, target) for item, renderer in zip(observed, renderers, strict=True)])
+        say("fitting the sources")
         fit = fit_scene(
             views,
             given,
@@ -161,7 +162,17 @@ def deblend(
             announce=lambda iteration, objective: True in [call(iteration, objective) for call in calls],
         )
         say("measuring")
-        result = scene_result(fit, observed, renderers, notes)
+        return scene_result(fit, observed, renderers, notes)
+
+    with torch.no_grad():
+        result = solved()
+        following = observed[0].follow(np.asarray(result.model[: len(observed[0].data)], dtype=np.float64))
+        if following and result.status is not Status.STOPPED:
+            names = ", ".join(result.bands[b] for b in following)
+            notes.append(
+                f"the weights of {names} follow the noise of the data: replaced by what the model leads to, lest fluxes be too low."
+            )
+            result = solved()
     provenance = {
         "version": __version__,
         "model_sigma": kernels[0].model_sigma,

@@ -131,3 +131,20 @@ def test_a_sky_that_is_not_there_costs_little(blend, deblended):
     found = deblend(blend.data, **blend.told, sky=True)
     assert np.all(np.abs(found.fluxes[-1]) / blend.data[0].size < 0.2)
     assert np.all(np.abs(found.fluxes[:-1] - deblended.fluxes) < 3 * deblended.flux_errors)
+
+
+def test_weights_made_of_the_noisy_counts_do_not_bias_fluxes(psf):
+    y, x = np.mgrid[:25, :25]
+    star = np.exp(-((y - 12.2) ** 2 + (x - 11.7) ** 2) / (2 * 1.7**2)) / (2 * np.pi * 1.7**2)
+    flux, sky, ratios = 600.0, 4.0, []
+    for seed in range(12):
+        counts = np.random.default_rng(seed).poisson(flux * star + sky, (3, 25, 25)) - sky
+        told = {"psf": ("gaussian", 1.7 * np.sqrt(8 * np.log(2))), "catalog": [(12.2, 11.7)], "types": ["point"]}
+        found = deblend(counts, weights=1 / np.maximum(counts + sky, 1), **told)
+        smooth = deblend(counts, weights=np.full(counts.shape, 1 / sky), **told)
+        assert any("follow the noise" in note for note in found.notes)
+        assert not any("follow the noise" in note for note in smooth.notes)
+        ratios.append(found.fluxes[0] / flux)
+    # as they are, such weights give 0.88
+    assert abs(np.mean(ratios) - 1) < 4 * np.std(ratios) / np.sqrt(36)
+    assert np.std(ratios) < 0.1

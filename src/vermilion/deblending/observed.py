@@ -23,6 +23,10 @@ __all__ = ["Observed", "renderers_of", "with_weights"]
 
 Array = NDArray[np.float64]
 
+_LEAST = 50  # data with weight that tell what the weights follow
+_FOLLOWS = 0.9  # correlation of variances and residuals: 1 if variances are made of the data, less if the model misfits
+_ROUNDING = 1e-5
+
 
 def with_weights(cube: Cube, weights: ArrayLike | None) -> Cube:
     """The cube with a variance: of `weights`, its own, or the noise of each band."""
@@ -61,7 +65,7 @@ class Observed:
 
     def __init__(self, cube: Cube, psf: Any, notes: list[str]) -> None:
         self.cube = cube
-        self.weights = np.asarray(cube.weights, dtype=np.float64)
+        self.weights = np.array(cube.weights, dtype=np.float64)
         present = self.weights > 0
         if not present.any():
             raise NoDataError("every weight is 0: nothing is left to fit.")
@@ -79,6 +83,29 @@ class Observed:
             notes.append(f"the noise is {self.factor:.3g} times what the weights say; the fit corrects for it, the errors do not.")
         self.scale = self.factor / np.sqrt(typical)
         """Noise of each band, shape (B,): the unit of the fit."""
+
+    def follow(self, model: Array) -> list[int]:
+        """Replace weights that follow the noise of the data by those that follow a model (B, Ny, Nx); the bands where that was so.
+
+        Variances made of the noisy counts are small where the noise is negative, and fluxes too low. They are told by what they
+        deviate from a line in the model: it goes with the residual.
+        """
+        found = []
+        for b, (data, weight) in enumerate(zip(self.data, self.weights, strict=True)):
+            ok = weight > 0
+            if ok.sum() < _LEAST or np.ptp(model[b][ok]) == 0:
+                continue
+            variance, expected, residual = 1 / weight[ok], model[b][ok], (data - model[b])[ok]
+            line = np.full(ok.sum(), variance.mean())
+            for _ in range(2):
+                line = np.polyval(np.polyfit(expected, variance, 1, w=1 / np.sqrt(line)), expected)
+                line = line.clip(0.1 * np.median(variance))
+            excess, pull = (variance - line) / np.sqrt(line), residual / np.sqrt(line)
+            size = math.sqrt(float(excess @ excess) * float(pull @ pull))
+            if size > 0 and np.abs(excess).max() > _ROUNDING * np.sqrt(line).max() and float(excess @ pull) > _FOLLOWS * size:
+                self.weights[b][ok] = 1 / line
+                found.append(b)
+        return found
 
     def observation(self, renderer: Renderer, dtype: torch.dtype, device: torch.device) -> Observation:
         """Data and weights in units of the noise."""
