@@ -84,7 +84,8 @@ def deblend(
     threshold : float
         Signal-to-noise ratio for detection.
     center_error : float, optional
-        Standard deviation [pixel] of each coordinate of the given centers. None: 0.1, 0.3 if all are whole pixels, 0.2 if detected.
+        Standard deviation [pixel] of each coordinate of the given centers. None: 0.1, 0.3 for those in
+        whole pixels, 0.2 if detected. They move by four of these at most.
     regularization : float
         Strength of the entropy; 0 leaves pixels positive and otherwise free, inf keeps the profiles.
     zero_points : array_like, shape (B,) or (), optional
@@ -143,7 +144,7 @@ def deblend(
     real = getattr(torch, dtype)
     fixed = torch.full((1, *shape), 1 / math.prod(shape), dtype=real, device=target) if sky else None
     widths = np.concatenate([psf_widths(item.stamps) for item in observed])
-    prior = Prior(center=center_error or error, radius=_RADIUS * float(widths.min()))
+    prior = Prior(center=error if center_error is None else center_error, radius=_RADIUS * float(widths.min()))
     calls = _calls(callbacks)
 
     def solved() -> SceneResult:
@@ -176,7 +177,7 @@ def deblend(
     provenance = {
         "version": __version__,
         "model_sigma": kernels[0].model_sigma,
-        "center_error": prior.center,
+        "center_error": float(np.median(prior.center)) if len(given) else None,
         "median_radius": prior.radius,
         "regularization": float(regularization),
         "max_iter": int(max_iter),
@@ -255,8 +256,8 @@ def _psfs(psf: Any, cubes: list[Cube]) -> list[Any]:
 
 def _start(
     first: Observed, catalog: Any, types: Any, threshold: float, notes: list[str], say: Callable[[str], Any]
-) -> tuple[Array, Sequence[str], list[str | None], float]:
-    """Centers, identifiers, kinds, and the error of the centers."""
+) -> tuple[Array, Sequence[str], list[str | None], Array]:
+    """Centers, identifiers, kinds, and the errors of the centers."""
     if catalog is None:
         say("detecting sources")
         peaks = detect_sources(first.data, first.weights / first.factor**2, psfs=first.stamps, threshold=threshold)
@@ -264,13 +265,13 @@ def _start(
         if types not in (None, "auto"):
             raise ParameterError("types are given without a catalog: expected one entry for each source of a catalog.")
         centers = np.asarray(peaks.centers, dtype=np.float64).reshape(-1, 2)
-        return centers, [str(k) for k in range(len(centers))], [None] * len(centers), _CENTER_ERRORS["detected"]
+        return centers, [str(k) for k in range(len(centers))], [None] * len(centers), np.full(len(centers), _CENTER_ERRORS["detected"])
     positions = catalog if isinstance(catalog, Positions) else _read(catalog, first)
     notes += positions.notes
     centers = positions.yx
     kinds = _kinds(types, positions)
-    whole = len(centers) > 0 and bool((centers == np.round(centers)).all())
-    return centers, positions.identifiers, kinds, _CENTER_ERRORS["whole pixels" if whole else "given"]
+    whole = (centers == np.round(centers)).all(axis=1)
+    return centers, positions.identifiers, kinds, np.where(whole, _CENTER_ERRORS["whole pixels"], _CENTER_ERRORS["given"])
 
 
 def _read(catalog: Any, first: Observed) -> Positions:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..datamodels import History, Status
-from .kinds import as_points, color_gain, galaxy_log_odds, split
+from .kinds import as_points, color_gain, galaxy_log_odds, signals, split
 from .pixels import fit_pixels
 from .profiles import N_SHAPE, Profiles, profile_images
 from .shapes import Prior, ShapeFit, fit_shapes, spectra_covariance
@@ -242,13 +242,13 @@ def _points(odds: Array, unknown: NDArray[np.bool_], told: list[dict[str, float]
 def _two_components(found: ShapeFit, kinds: Sequence[str | None], told: list[dict[str, float]], refit: _Refit) -> ShapeFit:
     """Galaxies whose center and outskirts differ in color get a component for each, one after the other."""
     n_bands = len(found.spectra)
-    signals = _signals(found)
-    for k in np.argsort(-signals):
+    strengths = signals(found)
+    for k in np.argsort(-strengths):
         if found.profiles.point[found.profiles.owner == k].any() or kinds[k] == "galaxy":
             continue
-        if kinds[k] is None and (n_bands < 2 or signals[k] < _SPLIT_SNR**2):
+        if kinds[k] is None and (n_bands < 2 or strengths[k] < _SPLIT_SNR**2):
             continue
-        halves, alone = split(found.profiles, int(k)), np.arange(len(signals)) == k
+        halves, alone = split(found.profiles, int(k)), np.arange(len(strengths)) == k
         if kinds[k] == "two-component":
             found = refit(halves, _AFTERWARDS, moving=alone, known=found)
             continue
@@ -265,10 +265,3 @@ def _two_components(found: ShapeFit, kinds: Sequence[str | None], told: list[dic
         if share > 0.5:
             found = trial
     return found
-
-
-def _signals(found: ShapeFit) -> Array:
-    """Squared signal-to-noise ratio of each source, all of one component, shape (n,)."""
-    amounts = found.spectra[:, : len(found.profiles)]
-    gram = found.equations.gram.diagonal(dim1=1, dim2=2)[:, : len(found.profiles)]
-    return (amounts.square() * gram).sum(dim=0).numpy()

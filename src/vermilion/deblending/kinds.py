@@ -15,7 +15,7 @@ from .profiles import LOG_INDEX, LOG_RADIUS, N_SHAPE, Profiles, profile_jacobian
 from .shapes import Prior, ShapeFit
 from .views import View, whitened
 
-__all__ = ["as_points", "color_gain", "galaxy_log_odds", "split"]
+__all__ = ["as_points", "color_gain", "galaxy_log_odds", "signals", "split"]
 
 Array = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def galaxy_log_odds(views: Sequence[View], fit: ShapeFit, given: Array, prior: P
     profiles = fit.profiles
     n = len(profiles.centers)
     odds = np.zeros(n)
-    covariance = np.linalg.inv(fit.curvature)
+    covariance, errors = np.linalg.inv(fit.curvature), prior.centers(n)
     places = _shape_places(profiles)
     stars = Profiles(profiles.centers, np.arange(n), np.ones(n, dtype=bool), np.zeros((n, N_SHAPE)), np.zeros(n, dtype=bool))
     gains, curvatures, centers = _best_points(views, fit, stars, given, prior, sigma)
@@ -79,15 +79,20 @@ def galaxy_log_odds(views: Sequence[View], fit: ShapeFit, given: Array, prior: P
         deviation = (profiles.shapes[component] - prior.mean)[profiles.free[component]]
         precision = prior.precision[profiles.free[component]]
         occam = 0.5 * (np.linalg.slogdet(covariance[np.ix_(inside, inside)])[1] + np.log(precision).sum())
-        galaxy = gain - deviation**2 @ precision - _pull(profiles.centers[k], given[k], prior)
-        point = gains[k] - _pull(centers[k], given[k], prior)
+        galaxy = gain - deviation**2 @ precision - _pull(profiles.centers[k], given[k], errors[k])
+        point = gains[k] - _pull(centers[k], given[k], errors[k])
         feigned = 1 + _PSF_ERROR**2 * gain
         odds[k] = 0.5 * (galaxy - point) / feigned + occam - (curvature - curvatures[k])
     return odds
 
 
-def _pull(center: Array, given: Array, prior: Prior) -> float:
-    return float(((center - given) ** 2).sum() / prior.center**2)
+def signals(fit: ShapeFit) -> Array:
+    """Squared signal-to-noise ratio of each source, all of one component, with all others refitted, shape (n,)."""
+    return np.array([_gain(fit, component, None)[0] for component in range(len(fit.profiles))])
+
+
+def _pull(center: Array, given: Array, error: Array) -> float:
+    return float((((center - given) / error) ** 2).sum())
 
 
 def _shape_places(profiles: Profiles) -> list[NDArray[np.int64]]:
@@ -129,7 +134,7 @@ def _best_points(
     n = len(stars)
     first = np.array([int(np.flatnonzero(fit.profiles.owner == k)[0]) for k in range(n)])
     best = np.full(n, -np.inf), np.zeros(n), stars.centers.copy()
-    centers = stars.centers.copy()
+    centers, errors = stars.centers.copy(), prior.centers(n)
     for _ in range(_CENTER_STEPS):
         images, jacobian = profile_jacobian(stars.moved(centers, stars.shapes), views[0].renderer.model_shape, sigma, views[0].data)
         columns = whitened(views, images)
@@ -139,9 +144,9 @@ def _best_points(
         seen = torch.cat(products).double().cpu().numpy()
         for k in range(n):
             gain, logarithm = _gain(fit, first[k], (cross[:, k], own[:, k], seen[:, k]))
-            if gain - _pull(centers[k], given[k], prior) > best[0][k] - _pull(best[2][k], given[k], prior):
+            if gain - _pull(centers[k], given[k], errors[k]) > best[0][k] - _pull(best[2][k], given[k], errors[k]):
                 best[0][k], best[1][k], best[2][k] = gain, logarithm, centers[k]
-        centers = centers + _center_steps(views, fit, first, columns, own, jacobian, centers - given, prior)
+        centers = centers + _center_steps(views, fit, first, columns, own, jacobian, centers - given, errors)
     return best
 
 
@@ -153,11 +158,10 @@ def _center_steps(
     own: Array,
     jacobian: Any,
     offset: Array,
-    prior: Prior,
+    errors: Array,
 ) -> Array:
     """A Gauss-Newton step of each point, its first component taken away and all else fixed, shape (n, 2)."""
-    n = len(first)
-    curvature, slope, band = np.tile(np.eye(2) / prior.center**2, (n, 1, 1)), -offset / prior.center**2, 0
+    curvature, slope, band = np.eye(2) / errors[:, :, None] ** 2, -offset / errors**2, 0
     for view, M, N, left in zip(views, columns, fit.columns, fit.residual, strict=True):
         here = slice(band, band + view.n_bands)
         A = fit.spectra[here][:, first].to(M)

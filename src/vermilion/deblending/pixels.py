@@ -198,7 +198,7 @@ class _Search:
         """Conjugate to those before, bent so that no pixel is 0 before the usual length of a step, and without a change of the sum."""
         weight = self.problem.weight
         # pixels that want to be 0 are asked to halve
-        steepest = -(images * slope) / (images * curvature + weight + slope.clamp_min(0))
+        steepest = -(images * slope) / (images * curvature + weight + slope.clamp_min(0) + torch.finfo(images.dtype).tiny)
         descent = float(torch.vdot(steepest.flatten(), slope.flatten()))
         direction = steepest
         if self.direction is not None and self.slope is not None and self.descent < 0:

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _STEP = np.array([0.7, 0.5, 0.5, 0.5])  # longest step of log radius, stretch and log index
 _CENTER_STEP = 0.5  # pixels
+_FARTHEST = 4.0  # standard deviations of the given centers
 _INDEX = math.log(0.5), math.log(6.0)
 _TRIES = 6
 _DAMPING = 1e-2, 1e-4, 1e-3  # at first, the least, the least after a rejected step
@@ -32,8 +33,8 @@ class Prior:
 
     Parameters
     ----------
-    center : float
-        Standard deviation [pixel] of each coordinate of the centers that are given.
+    center : float or ndarray, shape (n,)
+        Standard deviation [pixel] of each coordinate of the centers that are given; they move by four of these at most.
     radius : float
         Median half-light radius of galaxies [pixel].
     log_radius, stretch, log_index : float
@@ -42,12 +43,16 @@ class Prior:
         Median Sérsic index.
     """
 
-    center: float
+    center: float | Array
     radius: float
     log_radius: float = 0.8
     stretch: float = 0.4
     index: float = 1.3
     log_index: float = 0.4
+
+    def centers(self, n: int) -> Array:
+        """Standard deviation of both coordinates of each of `n` centers, shape (n, 1)."""
+        return np.broadcast_to(np.asarray(self.center, dtype=np.float64), n)[:, None]
 
     @property
     def mean(self) -> Array:
@@ -204,6 +209,7 @@ class _Problem:
         known: ShapeFit | None,
     ) -> None:
         self.views, self.given, self.prior, self.sigma, self.moving = views, given, prior, sigma, moving
+        self.errors = prior.centers(len(given))
         self.shape = views[0].renderer.model_shape
         self.n_data = sum(int((view.root > 0).sum()) for view in views)
         self.n_fixed = 0 if fixed is None else len(fixed)
@@ -237,7 +243,7 @@ class _Problem:
 
     def _penalty(self, profiles: Profiles) -> float:
         shapes = ((profiles.shapes - self.prior.mean) ** 2 * self.prior.precision)[profiles.free].sum()
-        return float(shapes + ((profiles.centers - self.given) ** 2).sum() / self.prior.center**2)
+        return float(shapes + (((profiles.centers - self.given) / self.errors) ** 2).sum())
 
     def derivatives(self, state: ShapeFit, *, exact: bool = False) -> tuple[Array, Array]:
         """Half the Hessian (P, P) of the objective, and minus half its gradient (P,)."""
@@ -255,7 +261,7 @@ class _Problem:
         curvature, slope = layout.together.T @ curvature @ layout.together, layout.together.T @ slope
         free = profiles.free & self.mobile[:, None]
         shapes = np.broadcast_to(self.prior.precision, free.shape)[free]
-        precision = np.concatenate([np.full(2 * self.moving.sum(), self.prior.center**-2), shapes])
+        precision = np.concatenate([np.repeat(self.errors[self.moving, 0] ** -2, 2), shapes])
         pull = np.concatenate([(profiles.centers - self.given)[self.moving].ravel(), (profiles.shapes - self.prior.mean)[free]])
         return curvature + np.diag(precision), slope - precision * pull
 
@@ -267,6 +273,7 @@ class _Problem:
         step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), slope).clip(-longest, longest)
         centers, shapes = profiles.centers.copy(), profiles.shapes.copy()
         centers[self.moving] += step[:n].reshape(-1, 2)
+        centers = centers.clip(self.given - _FARTHEST * self.errors, self.given + _FARTHEST * self.errors)
         shapes[free] += step[n:]
         shapes[:, LOG_INDEX] = shapes[:, LOG_INDEX].clip(*_INDEX)
         shapes[:, LOG_RADIUS] = shapes[:, LOG_RADIUS].clip(math.log(0.05), math.log(max(self.shape)))

@@ -123,7 +123,7 @@ def _nnls(gram: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.f
     size = np.abs(scaled).max()
     if size == 0:
         return np.where(seen, 0.0, np.nan)
-    solution, _ = nnls(np.where(np.isfinite(half), half, 0)[:, None] * vectors.T, scaled / size)
+    solution, _ = nnls(np.where(np.isfinite(half), half, 0)[:, None] * vectors.T, scaled / size, maxiter=100 * len(right))
     return np.where(seen, solution * size * root, np.nan)
 
 

@@ -16,6 +16,7 @@ _POINT = 1e-3  # deconvolved variance, in units of that of the PSF, below which 
 _ROUND = 1e-3
 _TURNS = 12
 _MIXTURE = 24
+_PATIENCE = 100  # steps of the active set for each unknown
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,7 +136,7 @@ def _half_light_axis(image: NDArray[np.float64], center: tuple[float, float], fo
     root = 1 / np.sqrt(image.ravel() + 1e-3)
     design = profiles * root
     lower = np.linalg.cholesky(design @ design.T + 1e-12 * np.eye(len(scales)) * np.square(design).sum(axis=1).max())
-    light, _ = nnls(lower.T, np.linalg.solve(lower, design @ (image.ravel() * root)))
+    light, _ = nnls(lower.T, np.linalg.solve(lower, design @ (image.ravel() * root)), maxiter=_PATIENCE * len(scales))
     light = light / light.sum()
 
     def beyond(radius: float) -> float:
