@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 KINDS = ("point", "galaxy", "two-component")
 _STRENGTH = 12.0  # of the entropy that holds pixels to profiles
 _CENTER_ERRORS = {"given": 0.1, "whole pixels": 0.3, "detected": 0.2}  # pixels
+_SMALL = 1_000_000  # values
 _RADIUS = 1.0  # median half-light radius expected of galaxies, in standard deviations of the narrowest PSF
 
 
@@ -50,7 +51,7 @@ def deblend(
     max_iter: int = 200,
     tol: float = 1e-5,
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: str = "auto",
     device: str = "auto",
     announce: Callable[[str], Any] | None = None,
     callbacks: Callable[[int, float], Any] | Sequence[Callable[[int, float], Any]] = (),
@@ -96,7 +97,8 @@ def deblend(
         Relative decrease of the objective per 10 rounds, judged by the last two, that ends the fit.
     seed : int
         Recorded; nothing is random.
-    dtype : {"float32", "float64"}
+    dtype : {"auto", "float32", "float64"}
+        "auto": float64 for less than a million values, where it costs little, float32 for more.
     device : str
         "auto" (a GPU if there is one), "cpu", "cuda", "cuda:0" …
     announce : callable, optional
@@ -141,6 +143,8 @@ def deblend(
     if not len(given) and not sky:
         raise NoDataError(f"no source stands above {threshold:g} times the noise: lower the threshold, or give a catalog.")
     target = torch.device(resolve_device(device))
+    if dtype == "auto":
+        dtype = "float64" if sum(item.data.size for item in observed) < _SMALL else "float32"
     real = getattr(torch, dtype)
     fixed = torch.full((1, *shape), 1 / math.prod(shape), dtype=real, device=target) if sky else None
     widths = np.concatenate([psf_widths(item.stamps) for item in observed])
@@ -207,8 +211,8 @@ def _check(threshold: float, center_error: float | None, regularization: float, 
     ):
         if isinstance(number, bool) or not isinstance(number, numbers.Real) or not fits(number):
             raise ParameterError(f"{name} is {number!r}: expected {expected}.")
-    if dtype not in ("float32", "float64"):
-        raise ParameterError(f"dtype is {dtype!r}: expected 'float32' or 'float64'.")
+    if dtype not in ("auto", "float32", "float64"):
+        raise ParameterError(f"dtype is {dtype!r}: expected 'auto', 'float32' or 'float64'.")
 
 
 def _calls(callbacks: Any) -> tuple[Callable[[int, float], Any], ...]:
