@@ -38,7 +38,7 @@ def test_errors_are_those_that_fluxes_have(make_scene):
 def test_without_noise_fluxes_are_the_true_ones(make_scene):
     scene = make_scene((32, 36), [(14, 13, 0, 900, 600, 300), (16.1, 21, 2.1, 2000, 1000, 1500)], noise=0.0)
     found = deblend(scene.data, **scene.told | {"weights": np.ones_like(scene.data)})
-    np.testing.assert_allclose(found.fluxes, scene.fluxes, rtol=0.015)
+    np.testing.assert_allclose(found.fluxes, scene.fluxes, rtol=0.03)  # of weights 1: errors would be 1 to 5 %
     np.testing.assert_allclose(found.model, scene.clean, atol=0.01 * scene.clean.max())
 
 

@@ -50,7 +50,7 @@ def test_what_happened_is_written_down(blend, deblended):
     assert deblended.bands == ("0", "1", "2")
     assert len(deblended.catalog) == 2
     np.testing.assert_allclose(deblended.catalog["y"].value, [source.center[0] for source in deblended.sources], atol=0.5)
-    assert deblended.provenance["dtype"] == "float32"
+    assert deblended.provenance["dtype"] == "float64"
     assert all(isinstance(value, str | int | float | list) for value in deblended.provenance.values())
     stages = []
     deblend(blend.data, **{k: v for k, v in blend.told.items() if k != "catalog"}, announce=stages.append)

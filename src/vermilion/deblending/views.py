@@ -14,6 +14,8 @@ from ..unmixing import active_set
 
 __all__ = ["NormalEquations", "View", "non_negative_spectra", "normal_equations", "residuals", "views_of", "whitened"]
 
+_UNSEEN = 1e-6  # of the brightest component: what rounding makes of one that no datum sees
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -87,10 +89,11 @@ def normal_equations(views: Sequence[View], columns: Sequence[Tensor]) -> Normal
 def non_negative_spectra(equations: NormalEquations, signed: int = 0) -> Tensor:
     """Fluxes (B, C) that fit the data best, exactly: >= 0, but of any sign for the last `signed` ones; 0 for what no datum sees."""
     length = equations.gram.diagonal(dim1=1, dim2=2).sqrt()
-    seen = length > 0
+    seen = length > _UNSEEN * length.amax(dim=1, keepdim=True)
     length = torch.where(seen, length, 1)
     gram = equations.gram / (length[:, :, None] * length[:, None, :])
-    gram = gram + torch.diag_embed((~seen).double())
+    both = seen[:, :, None] & seen[:, None, :]
+    gram = torch.where(both, gram, 0) + torch.diag_embed((~seen).double())
     slope = torch.where(seen, equations.right / length, 0)
     n = slope.shape[1] - signed
     scale = slope.abs().amax(dim=1, keepdim=True)
