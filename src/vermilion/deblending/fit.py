@@ -163,7 +163,7 @@ def fit_scene(
     told: list[dict[str, float]] = [{} for _ in kinds]
     unknown = np.array([kind is None for kind in kinds], dtype=bool)
     if unknown.any():
-        stars = unknown & _points(galaxy_log_odds(views, found, given, prior, sigma), unknown, told)
+        stars = unknown & _points(galaxy_log_odds(views, found, given, prior, sigma, unknown), unknown, told)
         if stars.any():
             found = shapes(as_points(found.profiles, stars), _AFTERWARDS, moving=stars, known=found)
     found = _two_components(found, kinds, told, shapes)
@@ -171,7 +171,7 @@ def fit_scene(
     left = unknown & (np.bincount(found.profiles.owner, minlength=n) == 1)
     left[found.profiles.owner[found.profiles.point]] = False
     if len(found.profiles) > n and left.any():  # what lies on a galaxy that was split is seen better now
-        stars = left & _points(galaxy_log_odds(views, found, given, prior, sigma), left, told)
+        stars = left & _points(galaxy_log_odds(views, found, given, prior, sigma, left), left, told)
         if stars.any():
             found = finish(as_points(found.profiles, stars))
     profiles = found.profiles

@@ -19,7 +19,7 @@ __all__ = ["as_points", "color_gain", "galaxy_log_odds", "signals", "split"]
 
 Array = NDArray[np.float64]
 
-_CENTER_STEPS = 2
+_CENTER_STEPS = 2  # places where a point is tried
 _PSF_ERROR = 0.01  # relative, of the width of the PSFs that are told
 _RIDGE = 1e-9
 # of a split galaxy at first: radii of bulge and disk in units of the galaxy's, and the bulge's Sérsic index
@@ -51,12 +51,15 @@ def split(profiles: Profiles, source: int) -> Profiles:
     )
 
 
-def galaxy_log_odds(views: Sequence[View], fit: ShapeFit, given: Array, prior: Prior, sigma: float) -> Array:
+def galaxy_log_odds(
+    views: Sequence[View], fit: ShapeFit, given: Array, prior: Prior, sigma: float, wanted: NDArray[np.bool_] | None = None
+) -> Array:
     """Logarithm of the probability of the data if a source is a galaxy over that if it is a point, shape (n,).
 
     For each source in turn, all others being as fitted but with free spectra. Shapes are integrated over in Laplace's
     approximation, fluxes over a flat prior; a galaxy pays for its four parameters by how much of their prior the data leave. What a
-    relative error of 1 % of the PSF's width could feign is taken off.
+    relative error of 1 % of the PSF's width could feign is taken off. Only sources that are `wanted` are judged, and have a curvature of
+    their shape in the fit; others get 0.
 
     References
     ----------
@@ -65,12 +68,12 @@ def galaxy_log_odds(views: Sequence[View], fit: ShapeFit, given: Array, prior: P
     profiles = fit.profiles
     n = len(profiles.centers)
     odds = np.zeros(n)
+    sources = np.arange(n) if wanted is None else np.flatnonzero(wanted)
+    first = np.array([np.flatnonzero(profiles.owner == k)[0] for k in sources], dtype=np.int64)
     covariance, errors = np.linalg.inv(fit.curvature), prior.centers(n)
     places = _shape_places(profiles)
-    stars = Profiles(profiles.centers, np.arange(n), np.ones(n, dtype=bool), np.zeros((n, N_SHAPE)), np.zeros(n, dtype=bool))
-    gains, curvatures, centers = _best_points(views, fit, stars, given, prior, sigma)
-    for k in range(n):
-        component = int(np.flatnonzero(profiles.owner == k)[0])
+    points = _best_points(views, fit, first, given[sources], errors[sources], sigma)
+    for k, component, point_gain, point_curvature, center in zip(sources, first, *points, strict=True):
         inside = places[component]
         if not len(inside):
             odds[k] = -np.inf
@@ -80,9 +83,9 @@ def galaxy_log_odds(views: Sequence[View], fit: ShapeFit, given: Array, prior: P
         precision = prior.precision[profiles.free[component]]
         occam = 0.5 * (np.linalg.slogdet(covariance[np.ix_(inside, inside)])[1] + np.log(precision).sum())
         galaxy = gain - deviation**2 @ precision - _pull(profiles.centers[k], given[k], errors[k])
-        point = gains[k] - _pull(centers[k], given[k], errors[k])
+        point = point_gain - _pull(center, given[k], errors[k])
         feigned = 1 + _PSF_ERROR**2 * gain
-        odds[k] = 0.5 * (galaxy - point) / feigned + occam - (curvature - curvatures[k])
+        odds[k] = 0.5 * (galaxy - point) / feigned + occam - (curvature - point_curvature)
     return odds
 
 
@@ -128,14 +131,14 @@ def _gain(fit: ShapeFit, component: int, column: tuple[Array, Array, Array] | No
 
 
 def _best_points(
-    views: Sequence[View], fit: ShapeFit, stars: Profiles, given: Array, prior: Prior, sigma: float
+    views: Sequence[View], fit: ShapeFit, first: NDArray[np.int64], given: Array, errors: Array, sigma: float
 ) -> tuple[Array, Array, Array]:
-    """Gain, logarithm of the curvature and center of each source as a point, in place of its first component."""
-    n = len(stars)
-    first = np.array([int(np.flatnonzero(fit.profiles.owner == k)[0]) for k in range(n)])
-    best = np.full(n, -np.inf), np.zeros(n), stars.centers.copy()
-    centers, errors = stars.centers.copy(), prior.centers(n)
-    for _ in range(_CENTER_STEPS):
+    """Gain, logarithm of the curvature and center of points in place of components `first`, each for itself."""
+    n = len(first)
+    centers = fit.profiles.centers[fit.profiles.owner[first]]
+    stars = Profiles(centers, np.arange(n), np.ones(n, dtype=bool), np.zeros((n, N_SHAPE)), np.zeros(n, dtype=bool))
+    best = np.full(n, -np.inf), np.zeros(n), centers.copy()
+    for step in range(_CENTER_STEPS):
         images, jacobian = profile_jacobian(stars.moved(centers, stars.shapes), views[0].renderer.model_shape, sigma, views[0].data)
         columns = whitened(views, images)
         cross = torch.cat([M @ N.mT for M, N in zip(columns, fit.columns, strict=True)]).double().cpu().numpy()
@@ -146,7 +149,8 @@ def _best_points(
             gain, logarithm = _gain(fit, first[k], (cross[:, k], own[:, k], seen[:, k]))
             if gain - _pull(centers[k], given[k], errors[k]) > best[0][k] - _pull(best[2][k], given[k], errors[k]):
                 best[0][k], best[1][k], best[2][k] = gain, logarithm, centers[k]
-        centers = centers + _center_steps(views, fit, first, columns, own, jacobian, centers - given, errors)
+        if step < _CENTER_STEPS - 1:
+            centers = centers + _center_steps(views, fit, first, columns, own, jacobian, centers - given, errors)
     return best
 
 
