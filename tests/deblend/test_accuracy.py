@@ -148,3 +148,12 @@ def test_weights_made_of_the_noisy_counts_do_not_bias_fluxes(psf):
     # as they are, such weights give 0.88
     assert abs(np.mean(ratios) - 1) < 4 * np.std(ratios) / np.sqrt(36)
     assert np.std(ratios) < 0.1
+
+
+def test_errors_grow_where_the_model_misfits(make_scene):
+    wrong = {"psf": ("gaussian", 2.2), "types": ["point", "point"]}  # far narrower than the true one
+    scene = make_scene((40, 40), [(10, 10, 0, 9000, 6000), (30, 30, 0, 150, 100)])
+    found, right = deblend(scene.data, **scene.told | wrong), deblend(scene.data, **scene.told | {"types": wrong["types"]})
+    factors = found.flux_errors / right.flux_errors
+    assert np.all(factors[0] > 3)
+    assert np.all(factors[1] < 2)

@@ -72,7 +72,8 @@ class SceneResult:
         Image of each source as the telescope sees it.
     fluxes, flux_errors : ndarray, shape (n, B)
         Flux of each source under the constraints, of the light that is emitted inside the frame, and its standard error, center and
-        shape being as uncertain as they are, in the unit of the images. NaN where a constraint holds the flux at 0.
+        shape being as uncertain as they are, times the factor (at least 1) by which the residual under the source exceeds the noise; in
+        the unit of the images. NaN where a constraint holds the flux at 0.
     signed_fluxes, signed_flux_errors : ndarray, shape (n, B)
         Fluxes refitted without constraints, shapes fixed: unbiased where a source is absent; their standard errors.
     catalog : Table

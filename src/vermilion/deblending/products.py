@@ -33,7 +33,7 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
     scale = np.concatenate([item.scale for item in observed])
     spectra = fit.spectra.numpy() * scale[:, None]
     fluxes = np.where(members[:, None], spectra, 0.0).sum(axis=2)
-    models, signed, signed_errors, chi2, band = [], [], [], 0.0, 0
+    models, signed, signed_errors, misfits, chi2, band = [], [], [], [], 0.0, 0
     for item, renderer in zip(observed, renderers, strict=True):
         here = slice(band, band + len(item.data))
         shares = _shares(members, spectra[here], fluxes[:, here])
@@ -43,7 +43,9 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
         signed.append(found)
         signed_errors.append(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2).T))
         seen = unit * fluxes[:, here, None, None]
-        chi2 += float((item.weights * (item.data - seen.sum(axis=0)) ** 2).sum())
+        residual = item.weights * (item.data - seen.sum(axis=0)) ** 2
+        chi2 += float(residual.sum())
+        misfits.append(_misfit(unit, item.weights, residual / item.factor**2))
         if isinstance(renderer, Chain):  # images on another grid: shown on the first one, with their own PSF
             seen = _rendered(renderer.renderers[0], fit.images, shares)
             seen[n:] = 1 / fit.images[0].numel()
@@ -52,7 +54,7 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
         band += len(item.data)
     errors = np.concatenate(signed_errors, axis=1)
     told = np.concatenate([item.scale / item.factor for item in observed])
-    errors[:n] = np.sqrt(fit.variances) * told
+    errors[:n] = np.sqrt(fit.variances) * told * np.concatenate(misfits, axis=1)[:n]
     kinds = (*fit.kinds, *["sky"] * with_sky)
     return SceneResult(
         sources=tuple(_source(fit, np.flatnonzero(members[k]), spectra, k, kind) for k, kind in enumerate(kinds)),
@@ -72,6 +74,14 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
         flux_iterations=fit.flux_iterations,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _misfit(unit: Array, weights: Array, residual: Array) -> Array:
+    """By how much the residual under each source exceeds the noise, (n, B) and alike in all bands; at least 1."""
+    told = weights * unit**2
+    size = told.sum(axis=(1, 2, 3))
+    chi2 = (told * residual).sum(axis=(1, 2, 3)) / np.where(size > 0, size, 1)
+    return np.repeat(np.sqrt(np.maximum(chi2, 1))[:, None], len(weights), axis=1)
 
 
 def _shares(members: NDArray[np.bool_], spectra: Array, fluxes: Array) -> Array:
