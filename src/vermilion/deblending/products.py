@@ -45,7 +45,7 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
         seen = unit * fluxes[:, here, None, None]
         residual = item.weights * (item.data - seen.sum(axis=0)) ** 2
         chi2 += float(residual.sum())
-        misfits.append(_misfit(unit, item.weights, residual / item.factor**2))
+        misfits.append(_misfit(seen, item.weights, residual / item.factor**2))
         if isinstance(renderer, Chain):  # images on another grid: shown on the first one, with their own PSF
             seen = _rendered(renderer.renderers[0], fit.images, shares)
             seen[n:] = 1 / fit.images[0].numel()
@@ -76,9 +76,9 @@ def scene_result(fit: SceneFit, observed: Sequence[Observed], renderers: Sequenc
     )
 
 
-def _misfit(unit: Array, weights: Array, residual: Array) -> Array:
+def _misfit(models: Array, weights: Array, residual: Array) -> Array:
     """By how much the residual under each source exceeds the noise, (n, B) and alike in all bands; at least 1."""
-    told = weights * unit**2
+    told = weights * models**2
     size = told.sum(axis=(1, 2, 3))
     chi2 = (told * residual).sum(axis=(1, 2, 3)) / np.where(size > 0, size, 1)
     return np.repeat(np.sqrt(np.maximum(chi2, 1))[:, None], len(weights), axis=1)
