@@ -156,4 +156,4 @@ def test_errors_grow_where_the_model_misfits(make_scene):
     found, right = deblend(scene.data, **scene.told | wrong), deblend(scene.data, **scene.told | {"types": wrong["types"]})
     factors = found.flux_errors / right.flux_errors
     assert np.all(factors[0] > 3)
-    assert np.all(factors[1] < 2)
+    assert np.all(factors[0] > 1.4 * factors[1])
