@@ -79,7 +79,7 @@ def deblend(
         Pixel (y, x) of each source, counted from 0, or a table with pixel or sky coordinates (see `io.source_catalog.read_catalog`).
         None: sources are detected.
     types : "auto", "given", or sequence of {"point", "galaxy", "two-component", None}, optional
-        What each source is. None and "auto": found out from the data; "given": as the catalog says.
+        What each source is ("star" is "point"). None and "auto": found out from the data; "given": as the catalog says.
     sky : bool
         Fit a flat sky per band; it is the last of the sources.
     threshold : float
@@ -292,7 +292,7 @@ def _kinds(types: Any, positions: Positions) -> list[str | None]:
         if types != "given":
             raise ParameterError(f"types is {types!r}: expected 'auto', 'given', or one kind per source.")
         return list(positions.kinds)
-    kinds = list(types)
+    kinds = ["point" if kind == "star" else kind for kind in types]
     if len(kinds) != n:
         raise ShapeError(f"{len(kinds)} types are given for {n} sources: expected one for each.")
     for kind in kinds:

@@ -233,3 +233,8 @@ def test_a_missing_file_pickles_images_and_too_large_files_are_refused(tmp_path)
     table(x=[1, 2, 3], y=[1, 2, 3]).write(tmp_path / "c.ecsv")
     with pytest.raises(MemoryLimitError):
         read_catalog(tmp_path / "c.ecsv", limit=100)
+
+
+def test_a_structured_array_has_columns():
+    rows = np.array([(3.0, 5.5), (7.25, 1.0)], dtype=[("x", "f8"), ("y", "f8")])
+    np.testing.assert_array_equal(read_catalog(rows, shape=(10, 10)).yx, [[5.5, 3.0], [1.0, 7.25]])

@@ -181,7 +181,12 @@ def _content(source: Any, limit: int) -> tuple[str, Any]:
     if isinstance(source, str | PathLike):
         path = local_file(source)
         return str(path), _of_file(path, limit)
-    return "the catalog", source
+    return "the catalog", _table_of_fields(source)
+
+
+def _table_of_fields(values: Any) -> Any:
+    """A structured array as a table; anything else as it is."""
+    return Table(values.reshape(-1)) if isinstance(values, np.ndarray) and values.dtype.names else values
 
 
 def _of_file(path: Path, limit: int) -> Any:
@@ -189,8 +194,7 @@ def _of_file(path: Path, limit: int) -> Any:
         head = stream.read(2880)
     if is_npy(head) or is_npz(path, head):
         variable = read_npy(path, limit) if is_npy(head) else _positions_among(read_npz(path, limit), path)
-        values = variable.read()
-        return Table(values.reshape(-1)) if values.dtype.names else values
+        return _table_of_fields(variable.read())
     require_memory(10 * path.stat().st_size, limit, path, "the table")
     return read_table(str(path), "positions (x and y, or ra and dec)")
 
