@@ -104,7 +104,7 @@ def test_memory_stays_flat(make_scene):
         ({"catalog": [(np.nan, 3.0)]}, NoDataError, "no position"),
         ({"catalog": []}, NoDataError, "catalog"),
         ({"types": "star"}, ParameterError, "expected 'auto', 'given'"),
-        ({"types": ["star", "galaxy"]}, ParameterError, "'star'"),
+        ({"types": ["quasar", "galaxy"]}, ParameterError, "'quasar'"),
         ({"types": ["point"]}, ShapeError, "1 types are given for 2 sources"),
         ({"types": ["point"], "catalog": None}, ParameterError, "without a catalog"),
         ({"threshold": 0.0}, ParameterError, "threshold is 0"),
