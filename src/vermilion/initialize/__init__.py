@@ -1,7 +1,7 @@
 """First values from the data."""
 
 from .kmeans import kmeans
-from .library_members import choose_from_library, library
+from .members import choose_from_library, library
 from .nfindr import nfindr
 from .nndsvd import nndsvd
 from .peaks import Peaks, detect_in_residual, detect_sources
