@@ -23,7 +23,7 @@ TABLE = {
     "observation": ("renderers datamodels errors", f"torch astropy {ARRAYS}"),
     "renderers": ("datamodels errors", f"torch astropy {ARRAYS}"),
     "models": ("datamodels prox errors", f"torch {ARRAYS}"),
-    "initialize": ("datamodels observation models errors", f"torch skimage photutils {ARRAYS}"),
+    "initialize": ("diagnose datamodels observation models errors", f"torch skimage photutils {ARRAYS}"),
     "fit": ("datamodels prox likelihood observation models optim errors", "torch numpy safetensors rich"),
     "peers": ("datamodels errors", "torch numpy proxmin scarlet sklearn"),
     "factorize": (
@@ -40,7 +40,7 @@ TABLE = {
     ),
     "measure": ("datamodels diagnose errors", f"astropy {ARRAYS}"),
     "deblending": (
-        "initialize measure models renderers observation unmixing prox likelihood datamodels errors",
+        "initialize measure diagnose models renderers observation unmixing prox likelihood datamodels errors",
         f"torch numba astropy {ARRAYS}",
     ),
     "deblend": (ANYTHING, ANYTHING),

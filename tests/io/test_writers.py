@@ -392,10 +392,10 @@ def test_json_holds_no_addresses_and_no_numbers_that_are_none():
 KILLS = """
 import hashlib, io, json, os, random, runpy, signal, sys, time
 from pathlib import Path
-from vermilion.io import writers
+from vermilion.io.writers import headers
 out, tests = Path(sys.argv[1]), runpy.run_path(sys.argv[2])
 result, cube = tests["separation"](tests["muse_frame"]())
-at_once = writers.write_hdus
+at_once = headers.write_hdus
 random.seed(5)
 
 def in_pieces(hdus, path):
@@ -407,7 +407,7 @@ def in_pieces(hdus, path):
             stream.flush()
             time.sleep(0.01)
 
-writers.write_hdus = in_pieces
+headers.write_hdus = in_pieces
 
 def digests():
     visible = [path for path in out.iterdir() if not path.name.startswith(".")]

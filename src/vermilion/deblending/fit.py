@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..datamodels import History, Status
 from .kinds import as_points, color_gain, galaxy_log_odds, signals, split
-from .pixels import fit_pixels
+from .pixels import STEPS, PixelFit, fit_pixels
 from .profiles import N_SHAPE, Profiles, profile_images
 from .shapes import Prior, ShapeFit, fit_shapes, spectra_covariance
 from .views import View
@@ -23,8 +23,6 @@ from .views import View
 __all__ = ["SceneFit", "fit_scene"]
 
 Array = NDArray[np.float64]
-
-_Refit = Callable[..., ShapeFit]  # of profiles and the most iterations; moving and known as in fit_shapes
 
 _SURE = 0.8  # probability from which a kind counts as decided
 _TWO_COLORS = 3.0  # logarithm of the odds against two colors before the data are seen
@@ -73,30 +71,6 @@ class SceneFit:
     flux_iterations: NDArray[np.int64]
 
 
-@dataclass
-class _Log:
-    """What is written down while the fit goes on."""
-
-    views: Sequence[View]
-    announce: Callable[[int, float], object] | None
-    history: History = field(default_factory=lambda: History(("centers and shapes", "pixels", "spectra")))
-    fluxes: list[Array] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
-    steps: tuple[int, int, int] = (0, 0, 0)
-    stopped: bool = False
-
-    def add(self, owner: NDArray[np.int64], n: int, spectra: Tensor, scale: Array, objective: float, *, shapes: int, pixels: int) -> bool:
-        """One iteration; True if the caller is asked to stop."""
-        flux = spectra.numpy()[:, : len(owner)].sum(axis=0) * scale
-        self.fluxes.append(np.bincount(owner, weights=flux, minlength=n).astype(np.float64))
-        self.steps = self.steps[0] + shapes, self.steps[1] + pixels, self.steps[2] + 1
-        seconds = time.perf_counter() - self.began
-        self.history.append(objective=objective, gradient_evaluations=self.steps, objective_evaluations=len(self.fluxes), seconds=seconds)
-        if self.announce is not None and self.announce(len(self.fluxes), objective) is True:
-            self.stopped = True
-        return self.stopped
-
-
 def fit_scene(
     views: Sequence[View],
     given: Array,
@@ -136,8 +110,8 @@ def fit_scene(
     announce : callable, optional
         Called with iteration and objective; True ends the fit.
     """
-    n, shape = len(given), views[0].renderer.model_shape
-    log = _Log(views, announce)
+    run = _Run(views, given, kinds, prior, sigma, fixed, max_iter, announce)
+    n = len(given)
     start = Profiles(
         given.copy(),
         np.arange(n),
@@ -145,70 +119,148 @@ def fit_scene(
         np.tile(prior.mean, (n, 1)),
         np.ones(n, dtype=bool),
     )
-
-    def shapes(profiles: Profiles, limit: int, *, moving: NDArray[np.bool_] | None = None, known: ShapeFit | None = None) -> ShapeFit:
-        left = 0 if log.stopped else max(0, min(limit, max_iter - len(log.fluxes)))
-        options: dict[str, Any] = {"fixed": fixed, "moving": moving, "known": known, "max_iter": left, "tol": _FIRST, "watch": watch}
-        return fit_shapes(views, profiles, given, prior, sigma, **options)
-
-    def finish(profiles: Profiles) -> ShapeFit:
-        left = 0 if log.stopped else max(0, min(_AFTERWARDS, max_iter - len(log.fluxes)))
-        return fit_shapes(views, profiles, given, prior, sigma, fixed=fixed, max_iter=left, tol=_LAST, exact=True, watch=watch)
-
-    def watch(profiles: Profiles, spectra: Tensor, objective: float) -> bool:
-        inside = np.ones(len(profiles))
-        return log.add(profiles.owner, n, spectra, inside, 0.5 * objective, shapes=1, pixels=0)
-
-    found = shapes(start, _SHAPE_ITERATIONS)
-    told: list[dict[str, float]] = [{} for _ in kinds]
+    found = run.shapes(start, _SHAPE_ITERATIONS)
     unknown = np.array([kind is None for kind in kinds], dtype=bool)
-    if unknown.any():
-        stars = unknown & _points(galaxy_log_odds(views, found, given, prior, sigma, unknown), unknown, told)
+    stars = run.points(found, unknown)
+    if stars.any():
+        found = run.shapes(as_points(found.profiles, stars), moving=stars, known=found)
+    found = run.last_shapes(run.two_components(found).profiles)
+    if len(found.profiles) > n:  # what lies on a galaxy that was split is seen better now
+        single = np.bincount(found.profiles.owner, minlength=n) == 1
+        single[found.profiles.owner[found.profiles.point]] = False
+        stars = run.points(found, unknown & single)
         if stars.any():
-            found = shapes(as_points(found.profiles, stars), _AFTERWARDS, moving=stars, known=found)
-    found = _two_components(found, kinds, told, shapes)
-    found = finish(found.profiles)
-    left = unknown & (np.bincount(found.profiles.owner, minlength=n) == 1)
-    left[found.profiles.owner[found.profiles.point]] = False
-    if len(found.profiles) > n and left.any():  # what lies on a galaxy that was split is seen better now
-        stars = left & _points(galaxy_log_odds(views, found, given, prior, sigma, left), left, told)
-        if stars.any():
-            found = finish(as_points(found.profiles, stars))
-    profiles = found.profiles
-    images = profile_images(profiles, shape, sigma, views[0].data)
-    if fixed is not None:
-        images = torch.cat([images, fixed])
-    free = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    if math.isfinite(strength):
-        free[: len(profiles)] = torch.from_numpy(~profiles.point)
-
-    def watch_pixels(current: Tensor, spectra: Tensor, objective: float) -> bool:
-        inside = current[: len(profiles)].sum(dim=(1, 2)).double().cpu().numpy()
-        return log.add(profiles.owner, n, spectra, inside, objective, shapes=0, pixels=5)
-
-    limit = 0 if log.stopped else max_iter - len(log.fluxes)
-    pixels = fit_pixels(
-        views, images, free, strength=strength, signed=0 if fixed is None else len(fixed), max_iter=limit, tol=tol, watch=watch_pixels
-    )
+            found = run.last_shapes(as_points(found.profiles, stars))
+    pixels = run.pixels(found.profiles, strength, tol)
     total = pixels.images.sum(dim=(1, 2))
     total = torch.where(total > 0, total, 1)
-    ended = Status.CONVERGED if pixels.converged and len(log.fluxes) < max_iter else Status.MAX_ITER
-    named = tuple(_kind(profiles, k, told[k]) for k in range(n))
+    ended = Status.CONVERGED if pixels.converged and len(run.fluxes) < max_iter else Status.MAX_ITER
     return SceneFit(
-        profiles,
+        found.profiles,
         pixels.images / total[:, None, None],
         pixels.spectra * total.double().cpu(),
         [M / total[:, None] for M in pixels.columns],
-        named,
-        tuple(told),
+        tuple(_kind(found.profiles, k, run.told[k]) for k in range(n)),
+        tuple(run.told),
         _variances(views, found, n),
         pixels.chi2,
         pixels.objective,
-        Status.STOPPED if log.stopped else ended,
-        log.history,
-        np.array(log.fluxes).reshape(len(log.fluxes), n),
-        np.arange(1, len(log.fluxes) + 1),
+        Status.STOPPED if run.stopped else ended,
+        run.history,
+        np.array(run.fluxes).reshape(len(run.fluxes), n),
+        np.arange(1, len(run.fluxes) + 1),
     )
+
+
+class _Run:
+    """A fit on its way: what is fitted, what is known of the kinds, and what is written down."""
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        given: Array,
+        kinds: Sequence[str | None],
+        prior: Prior,
+        sigma: float,
+        fixed: Tensor | None,
+        max_iter: int,
+        announce: Callable[[int, float], object] | None,
+    ) -> None:
+        self.views, self.given, self.kinds, self.prior, self.sigma, self.fixed = views, given, kinds, prior, sigma, fixed
+        self.max_iter, self.announce = max_iter, announce
+        self.told: list[dict[str, float]] = [{} for _ in kinds]
+        self.history = History(("centers and shapes", "pixels", "spectra"))
+        self.fluxes: list[Array] = []
+        self.steps = np.zeros(3, dtype=np.int64)
+        self.began = time.perf_counter()
+        self.stopped = False
+
+    # ---------------------------------------------------------------- what is fitted
+
+    def shapes(self, profiles: Profiles, limit: int = _AFTERWARDS, **options: Any) -> ShapeFit:
+        """Profiles fitted coarsely, by at most `limit` steps; options as of `fit_shapes`."""
+        options = {"tol": _FIRST, "max_iter": min(limit, self._left()), "fixed": self.fixed, "watch": self._watch_shapes} | options
+        return fit_shapes(self.views, profiles, self.given, self.prior, self.sigma, **options)
+
+    def last_shapes(self, profiles: Profiles) -> ShapeFit:
+        """Profiles fitted to the end, with the curvature that errors are made of."""
+        return self.shapes(profiles, tol=_LAST, exact=True)
+
+    def points(self, found: ShapeFit, unknown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the `unknown` sources are more probably points than galaxies; their probabilities are written down."""
+        if not unknown.any():
+            return unknown
+        point = 1 / (1 + np.exp(galaxy_log_odds(self.views, found, self.given, self.prior, self.sigma, unknown).clip(-500, 500)))
+        for k in np.flatnonzero(unknown):
+            rest = {name: value for name, value in self.told[k].items() if name != "point"} or {"galaxy": 1.0}
+            share = (1 - point[k]) / max(sum(rest.values()), np.finfo(float).tiny)
+            self.told[k] = {"point": float(point[k])} | {name: float(share * value) for name, value in rest.items()}
+        return unknown & (point > 0.5)
+
+    def two_components(self, found: ShapeFit) -> ShapeFit:
+        """Galaxies whose center and outskirts differ in color get a component for each, one after the other."""
+        n_bands, strengths = len(found.spectra), signals(found)
+        for k in np.argsort(-strengths):
+            if found.profiles.point[found.profiles.owner == k].any() or self.kinds[k] == "galaxy":
+                continue
+            if self.kinds[k] is None and (n_bands < 2 or strengths[k] < _SPLIT_SNR**2):
+                continue
+            halves, only = split(found.profiles, int(k)), {"moving": np.arange(len(strengths)) == k, "known": found}
+            if self.kinds[k] == "two-component":
+                found = self.shapes(halves, **only)
+                continue
+            galaxy = self.told[k].get("galaxy", 1.0)
+            if color_gain(self.shapes(halves, 0, **only), int(k)) < 2 * n_bands:  # no sign of two colors: not worth a fit
+                self.told[k] |= {"galaxy": galaxy, "two-component": 0.0}
+                continue
+            trial = self.shapes(halves, **only)
+            # Akaike's criterion, for all that is added (a flux per band, radius, stretch) and for the colors alone
+            gain = min(found.objective - trial.objective - 2 * (n_bands + N_SHAPE - 1), color_gain(trial, int(k)) - 2 * (n_bands - 1))
+            share = 1 / (1 + math.exp(-min(max(0.5 * gain - _TWO_COLORS, -500.0), 500.0)))
+            self.told[k] |= {"galaxy": galaxy * (1 - share), "two-component": galaxy * share}
+            if share > 0.5:
+                found = trial
+        return found
+
+    def pixels(self, profiles: Profiles, strength: float, tol: float) -> PixelFit:
+        """The pixels of all that is no point, from its profile."""
+        images = profile_images(profiles, self.views[0].renderer.model_shape, self.sigma, self.views[0].data)
+        signed = 0 if self.fixed is None else len(self.fixed)
+        if self.fixed is not None:
+            images = torch.cat([images, self.fixed])
+        free = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        if math.isfinite(strength):
+            free[: len(profiles)] = torch.from_numpy(~profiles.point)
+
+        def watch(current: Tensor, spectra: Tensor, objective: float) -> bool:
+            inside = current[: len(profiles)].sum(dim=(1, 2)).double().cpu().numpy()
+            return self._add(profiles.owner, spectra, inside, objective, (0, STEPS, 1))
+
+        return fit_pixels(self.views, images, free, strength=strength, signed=signed, max_iter=self._left(), tol=tol, watch=watch)
+
+    # ---------------------------------------------------------------- what is written down
+
+    def _left(self) -> int:
+        """Iterations that are left."""
+        return 0 if self.stopped else max(0, self.max_iter - len(self.fluxes))
+
+    def _watch_shapes(self, profiles: Profiles, spectra: Tensor, objective: float) -> bool:
+        return self._add(profiles.owner, spectra, np.ones(len(profiles)), 0.5 * objective, (1, 0, 1))
+
+    def _add(self, owner: NDArray[np.int64], spectra: Tensor, inside: Array, objective: float, steps: tuple[int, int, int]) -> bool:
+        """Write down an iteration; True if the caller is asked to stop."""
+        flux = spectra.numpy()[:, : len(owner)].sum(axis=0) * inside
+        self.fluxes.append(np.bincount(owner, weights=flux, minlength=len(self.given)).astype(np.float64))
+        self.steps += steps
+        seconds = time.perf_counter() - self.began
+        self.history.append(
+            objective=objective,
+            gradient_evaluations=self.steps.tolist(),
+            objective_evaluations=len(self.fluxes),
+            seconds=seconds,
+        )
+        self.stopped = self.announce is not None and self.announce(len(self.fluxes), objective) is True
+        return self.stopped
 
 
 def _variances(views: Sequence[View], found: ShapeFit, n: int) -> Array:
@@ -227,41 +279,3 @@ def _kind(profiles: Profiles, k: int, probabilities: dict[str, float]) -> str:
     if profiles.point[components[0]]:
         return "point"
     return "two-component" if len(components) > 1 else "galaxy"
-
-
-def _points(odds: Array, unknown: NDArray[np.bool_], told: list[dict[str, float]]) -> NDArray[np.bool_]:
-    """Which sources are more probably points than galaxies; the probabilities of those that are `unknown` are written down."""
-    point = 1 / (1 + np.exp(odds.clip(-500, 500)))
-    for k in np.flatnonzero(unknown):
-        rest = {name: value for name, value in told[k].items() if name != "point"} or {"galaxy": 1.0}
-        share = (1 - point[k]) / max(sum(rest.values()), np.finfo(float).tiny)
-        told[k] = {"point": float(point[k])} | {name: float(share * value) for name, value in rest.items()}
-    return np.asarray(point > 0.5)
-
-
-def _two_components(found: ShapeFit, kinds: Sequence[str | None], told: list[dict[str, float]], refit: _Refit) -> ShapeFit:
-    """Galaxies whose center and outskirts differ in color get a component for each, one after the other."""
-    n_bands = len(found.spectra)
-    strengths = signals(found)
-    for k in np.argsort(-strengths):
-        if found.profiles.point[found.profiles.owner == k].any() or kinds[k] == "galaxy":
-            continue
-        if kinds[k] is None and (n_bands < 2 or strengths[k] < _SPLIT_SNR**2):
-            continue
-        halves, alone = split(found.profiles, int(k)), np.arange(len(strengths)) == k
-        if kinds[k] == "two-component":
-            found = refit(halves, _AFTERWARDS, moving=alone, known=found)
-            continue
-        galaxy = told[k].get("galaxy", 1.0)
-        if color_gain(refit(halves, 0, moving=alone, known=found), int(k)) < 2 * n_bands:  # no sign of two colors: not worth a fit
-            told[k] = told[k] | {"galaxy": galaxy, "two-component": 0.0}
-            continue
-        trial = refit(halves, _AFTERWARDS, moving=alone, known=found)
-        # Akaike's criterion, for all that is added (a flux per band, radius, stretch) and for the colors alone
-        gain = min(found.objective - trial.objective - 2 * (n_bands + N_SHAPE - 1), color_gain(trial, int(k)) - 2 * (n_bands - 1))
-        evidence = 0.5 * gain - _TWO_COLORS
-        share = 1 / (1 + math.exp(-min(max(evidence, -500.0), 500.0)))
-        told[k] = told[k] | {"galaxy": galaxy * (1 - share), "two-component": galaxy * share}
-        if share > 0.5:
-            found = trial
-    return found

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ..datamodels import Cube
+from ..diagnose.pixel_noise import pixel_noise
 from ..errors import NoDataError, ParameterError, ShapeError
 from ..observation import Observation
 from ..observation.observation_renderer import observation_renderer, pixel_scale
@@ -50,14 +51,8 @@ def with_weights(cube: Cube, weights: ArrayLike | None) -> Cube:
 
 
 def _noise(image: Array, present: NDArray[np.bool_]) -> float:
-    """Standard deviation of white noise, by how far three pixels in a row or column are from a line; nan if there are no three."""
-    bends = []
-    for axis in (0, 1):
-        values, good = np.moveaxis(image, axis, 0), np.moveaxis(present, axis, 0)
-        usable = good[:-2] & good[1:-1] & good[2:]
-        bends.append((values[:-2] - 2 * values[1:-1] + values[2:])[usable])
-    bend = np.concatenate(bends)
-    return float(1.4826 * np.median(np.abs(bend)) / math.sqrt(6)) if len(bend) else math.nan
+    """Standard deviation of white noise, in rows and columns, untouched by the slopes of sources; nan if it cannot be told."""
+    return pixel_noise(np.where(present, image, np.nan), order=2, axes=(0, 1))
 
 
 class Observed:

@@ -12,9 +12,9 @@ from ..prox import MaxEntropy
 from ..renderers import Renderer
 from .views import View, non_negative_spectra, normal_equations, residuals, whitened
 
-__all__ = ["PixelFit", "fit_pixels"]
+__all__ = ["STEPS", "PixelFit", "fit_pixels"]
 
-_STEPS = 5  # on the images, in each round
+STEPS = 5  # on the images, in each round
 _LEAST = 1e-6  # of the brightest pixel: the profile, where it is fainter
 _FAINTEST = 1e-15  # of the profile: an image, where it is fainter
 _OUTSIDE = 1e-12  # of a component inside the frame: its pixels tell nothing
@@ -184,7 +184,7 @@ class _Search:
         problem = self.problem
         seen = _Linear(problem, point)
         images = point.images
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             slope = torch.log(images / problem.profile).mul_(problem.weight).add_(seen.slope())
             slope -= (slope * images).sum(dim=1, keepdim=True)  # images have sum 1, and keep it
             step = self._direction(images, slope, seen.curvature)

@@ -16,7 +16,7 @@ from ..renderers import Renderer
 from ..renderers import Sequence as Chain
 from .fit import SceneFit
 from .observed import Observed
-from .profiles import LOG_INDEX, LOG_RADIUS, covariances
+from .profiles import LOG_INDEX, LOG_RADIUS, STRETCH
 
 __all__ = ["on_first_grid", "scene_result"]
 
@@ -135,11 +135,11 @@ def _parameters(fit: SceneFit, components: NDArray[np.int64]) -> dict[str, float
         if fit.profiles.point[component]:
             continue
         shape = fit.profiles.shapes[component]
-        values, vectors = np.linalg.eigh(covariances(shape[None])[0])
+        e1, e2 = shape[STRETCH]
         numbers = {
             "half_light_radius": math.exp(shape[LOG_RADIUS]),
-            "axis_ratio": math.sqrt(values[0] / values[1]),
-            "angle": math.degrees(math.atan2(vectors[0, 1], vectors[1, 1])) % 180,
+            "axis_ratio": math.exp(-math.hypot(e1, e2)),
+            "angle": math.degrees(0.5 * math.atan2(e2, -e1)) % 180,
             "sersic_index": math.exp(shape[LOG_INDEX]),
         }
         told |= {name if i == 0 else f"{name}_{i + 1}": value for name, value in numbers.items()}

@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
+from ..diagnose.pixel_noise import pixel_noise
 from ..errors import NoDataError, ParameterError, ShapeError
 from .detection_filters import FilterBank, combined, significance_threshold
 from .detection_fluxes import fit_fluxes
@@ -389,13 +390,10 @@ def _checked(images: ArrayLike, weights: ArrayLike | None, notes: list[str]) -> 
 
 def _estimated(data: Array) -> Array:
     """Inverse variance per band from differences of neighbors along a row, which smooth sources hardly touch."""
-    good = np.isfinite(data)
     weight = np.zeros_like(data)
     for band, image in enumerate(data):
-        difference = np.diff(image, axis=1)
-        difference = difference[np.isfinite(difference)]
-        sigma = 1.4826 * float(np.median(np.abs(difference))) / math.sqrt(2) if len(difference) else 0.0
-        weight[band] = good[band] / sigma**2 if sigma > 0 else 0.0
+        sigma = pixel_noise(image)
+        weight[band] = np.isfinite(image) / sigma**2 if sigma > 0 else 0.0
     return weight
 
 

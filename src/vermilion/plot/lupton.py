@@ -11,6 +11,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from ..datamodels import Frame
+from ..diagnose.pixel_noise import pixel_noise
 from ..errors import ShapeError
 from .style import MISSING
 
@@ -152,7 +153,5 @@ def _combined(weights: Array, images: Array) -> Array:
 
 
 def _scatter(image: Array) -> float:
-    """Standard deviation of the noise by the differences of neighboring pixels, robust; 0 where there are none."""
-    differences = (image[:, 1:] - image[:, :-1]).ravel()
-    differences = differences[np.isfinite(differences)]
-    return float(1.4826 * np.median(np.abs(differences)) / np.sqrt(2)) if differences.size else 0.0
+    """Standard deviation of the noise; 0 where no pixels can be compared."""
+    return float(np.nan_to_num(pixel_noise(image)))

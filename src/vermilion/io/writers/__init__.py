@@ -13,7 +13,7 @@ from ...errors import ShapeError
 from .components import components_hdus
 from .coordinates import cube_cards
 from .folder import OutputFolder, slug
-from .headers import write_hdus
+from .headers import write_files
 from .images import DQ_BITS, component_hdus, model_hdus, residual_hdus
 from .layouts import LAYOUTS, Layout, layout_named
 from .provenance import describe, to_json, to_toml
@@ -76,19 +76,15 @@ def write_products(
     if chosen.name != "flux" and cube_cards(frame, cube.meta.get("spectral_medium"))[1]:
         logger.warning("the spectral axis needs a table of wavelengths, which %s does not look up: use --layout flux", chosen.opens_in)
     provenance = describe(result, cube, names=result.names, normalization=result.normalization, options=options, argv=argv)
-    paths = [
-        folder.write(name, lambda path, build=build: write_hdus(build(), path))  # type: ignore[misc]
-        for name, build in _fits_products(result, cube, frame, provenance, cubes, chosen)
-    ]
     texts = {f"spectrum_{k:02d}.ecsv": spectrum_ecsv(k, result, frame, provenance) for k in range(result.n_components)}
     texts |= {"run.toml": to_toml(options), "provenance.json": to_json(provenance)}
-    return paths + [folder.write(name, partial(_write_bytes, content)) for name, content in texts.items()]
+    return write_files(folder, _fits_products(result, cube, frame, provenance, cubes, chosen), texts)
 
 
 def _fits_products(
     result: Result, cube: Cube, frame: Frame, provenance: Mapping[str, Any], cubes: bool, layout: Layout
 ) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
-    """Names, and what builds the HDUs when their turn comes: one product at a time is in memory."""
+    """Names, and what builds the HDUs."""
     yield "components.fits", partial(components_hdus, result, frame, provenance)
     yield "model.fits", partial(model_hdus, result, cube, frame, provenance, layout)
     yield "residual.fits", partial(residual_hdus, result, cube, frame, provenance, layout)
@@ -97,10 +93,6 @@ def _fits_products(
     if cubes:
         for k in range(result.n_components):
             yield f"component_{k:02d}.fits", partial(component_hdus, k, result, cube, frame, provenance, layout)
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
 
 
 def _require_same_shape(result: Result, cube: Cube, frame: Frame) -> None:

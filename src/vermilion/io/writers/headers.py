@@ -7,7 +7,8 @@ import re
 import shlex
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ...datamodels import Frame
+from .folder import OutputFolder
 
 __all__ = [
     "add_comments",
@@ -29,6 +31,7 @@ __all__ = [
     "primary_image",
     "spectral_columns",
     "unit_text",
+    "write_files",
     "write_hdus",
 ]
 
@@ -246,3 +249,19 @@ def write_hdus(hdus: Sequence[Any], path: Path) -> None:
         hdu.add_datasum(when="data unit checksum")
         hdu.add_checksum(when="HDU checksum", override_datasum=True)
     products.writeto(path, output_verify="exception", checksum=False)
+
+
+def write_files(
+    folder: OutputFolder, products: Iterable[tuple[str, Callable[[], Sequence[Any]]]], texts: Mapping[str, bytes]
+) -> list[Path]:
+    """Write FITS files, each built when its turn comes so that one at a time is in memory, then texts; the paths in that order."""
+    paths = [folder.write(name, partial(_write_built, build)) for name, build in products]
+    return paths + [folder.write(name, partial(_write_bytes, content)) for name, content in texts.items()]
+
+
+def _write_built(build: Callable[[], Sequence[Any]], path: Path) -> None:
+    write_hdus(build(), path)
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...datamodels import Cube, SceneResult
 from ...errors import ShapeError
 from .folder import OutputFolder
-from .headers import write_hdus
+from .headers import write_files
 from .provenance import describe, to_json, to_toml
 from .scene_catalog import catalog_ecsv, catalog_hdus
 from .scene_images import data_hdus, source_hdus
@@ -79,22 +79,18 @@ def write_scene(
         "n_data": result.n_data,
         "fit_keys": list(result.provenance),
     }
-    paths = [
-        folder.write(name, lambda path, build=build: write_hdus(build(), path))  # type: ignore[misc]
-        for name, build in _fits_products(result, cube, provenance, shares)
-    ]
     texts = {
         "catalog.ecsv": catalog_ecsv(result.catalog, provenance),
         "run.toml": to_toml(options),
         "provenance.json": to_json(provenance),
     }
-    return paths + [folder.write(name, lambda path, text=text: path.write_bytes(text)) for name, text in texts.items()]  # type: ignore[misc]
+    return write_files(folder, _fits_products(result, cube, provenance, shares), texts)
 
 
 def _fits_products(
     result: SceneResult, cube: Cube, provenance: Mapping[str, Any], shares: Array | None
 ) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
-    """Names, and what builds the HDUs when their turn comes: one product at a time is in memory."""
+    """Names, and what builds the HDUs."""
     yield "catalog.fits", partial(catalog_hdus, result.catalog, provenance)
     yield "sources.fits", partial(sources_hdus, result, cube.frame, provenance)
     model = result.model
