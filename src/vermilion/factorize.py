@@ -270,7 +270,7 @@ def _tensors(Y: Any, W: Any) -> tuple[Tensor, Tensor | None]:
     W = tensor("W", W)
     if W.shape != Y.shape:
         raise ShapeError(f"W has shape {tuple(W.shape)}, Y has {tuple(Y.shape)}: expected equal shapes.")
-    if bool((W < 0).any()):
+    if not float(W.amin()) >= 0 and bool((W < 0).any()):  # the first is fast, the second right where there are NaN
         raise ParameterError("W holds negative values: expected inverse variances >= 0.")
     return Y, W.to(Y.device)
 
@@ -287,7 +287,8 @@ def _start(
     bands, pixels = problem.seen()
 
     def sweep(A: Tensor, S: Tensor) -> Sweep:
-        A, S = A.double(), S.double()  # factors and their small systems; in float32 a flat valley turns rounding into 1e-5
+        # factors and their small systems are float64, or rounding in a flat valley is 1e-5; but a start needs no digits beyond the data's
+        A, S = A.to(problem.Y.dtype).double(), S.to(problem.Y.dtype).double()
         step = A.new_ones(1, 1)
         if bands is not None and pixels is not None:  # where nothing is known there is nothing, or it would count in the gauge
             A, S = A * bands[:, None], S * pixels
@@ -333,7 +334,7 @@ def _start(
             within=begun.A,
             extremes=EXTREMES,
             seed=seed,
-            power=1,
+            power=0,
             fills=2,
             noise=False,
         )

@@ -77,6 +77,11 @@ def assert_same(system, expected, at):
     np.testing.assert_array_equal(system.at, at)
 
 
+def moved(system, X):
+    """What a solver returns: new values, and that of the quadratic there."""
+    return X, system.change(X)
+
+
 @CASES
 def test_the_system_of_the_first_factor_is_that_of_weighted_least_squares(axis, layout, weighted, tile_bytes):
     dense = Dense(axis, weighted)
@@ -95,7 +100,7 @@ def test_one_read_gives_the_first_factor_the_system_of_the_second_and_the_loss(a
     def solve(columns, system):
         assert_same(system, (G[columns], gradient[:, columns]), dense.F[:, columns])
         seen.append(columns)
-        return torch.tensor(dense.new[:, columns])
+        return moved(system, torch.tensor(dense.new[:, columns]))
 
     out = passage(tiles, torch.tensor(dense.F), torch.tensor(dense.R), solve)
     assert tiles.reads == pytest.approx(1)
@@ -117,7 +122,7 @@ def test_a_small_move_gives_the_system_and_the_loss_at_its_end_without_a_new_res
     formed = []
     subtract = solver._Tile.subtract_
     monkeypatch.setattr(solver._Tile, "subtract_", lambda *arguments: formed.append(1) or subtract(*arguments))
-    read = passage(dense.tiles("C", 80), F, R, lambda rows, system: new[..., rows])
+    read = passage(dense.tiles("C", 80), F, R, lambda rows, system: moved(system, new[..., rows]))
     assert bool(formed) is (move == 10.0)
     expected = passage(dense.tiles("C", 80), F, R, None, new=new)
     torch.testing.assert_close(read.loss, expected.loss, rtol=1e-12, atol=0)
@@ -153,7 +158,7 @@ def test_values_that_are_not_finite_hide_under_a_weight_of_zero(axis, layout, ti
     dense = Dense(axis, True)
     F, R = torch.tensor(dense.F), torch.tensor(dense.R)
     plain, hidden = (dense.tiles(layout, tile_bytes, hide=hide) for hide in (False, True))
-    solve = lambda columns, system: system.at - 0.1 * system.gradient  # noqa: E731
+    solve = lambda columns, system: moved(system, system.at - 0.1 * system.gradient)  # noqa: E731
     one, other = passage(plain, F, R, solve), passage(hidden, F, R, solve)
     for a, b in (
         (one.first, other.first),
@@ -174,7 +179,7 @@ def test_factors_in_a_batch_are_those_one_by_one(axis, layout, weighted, tile_by
     dense = Dense(axis, weighted, lead=(2,))
     F, R = torch.tensor(dense.F), torch.tensor(dense.R)
     tiles = dense.tiles(layout, tile_bytes)
-    solve = lambda columns, system: system.at - 0.1 * system.gradient  # noqa: E731
+    solve = lambda columns, system: moved(system, system.at - 0.1 * system.gradient)  # noqa: E731
     out, system, value = passage(tiles, F, R, solve), first_quadratic(tiles, F, R), loss(tiles, F, R)
     assert out.loss.shape == value.shape == (2,)
     for i in range(2):

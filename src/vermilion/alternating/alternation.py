@@ -70,7 +70,6 @@ class Alternation:
         descends = (spectra.descends, morphologies.descends)
         self.inner = steps or inner_steps(tiles, A.shape[-1], descends=descends)
         self._taken = [0, 0]
-        self._value = S.new_zeros(())  # of the system solved last
         if isinstance(tiles, Sketch):
             self._passage, self._first_quadratic, self._loss = tiles.passage, tiles.first_quadratic, tiles.loss
         else:
@@ -88,12 +87,14 @@ class Alternation:
         """Morphologies (..., K, N)."""
         return self.factors[1]
 
-    def solve(self, which: int, system: Quadratic, *, columns: slice | None = None, steps: int | None = None, tol: float = 0.01) -> Tensor:
-        """Columns (..., K, M) of the spectra (0) or the morphologies (1) that solve `system`."""
+    def solve(
+        self, which: int, system: Quadratic, *, columns: slice | None = None, steps: int | None = None, tol: float = 0.01
+    ) -> tuple[Tensor, Tensor]:
+        """Columns (..., K, M) of the spectra (0) or the morphologies (1) that solve `system`, and its value there (...)."""
         block = self.blocks[which] if columns is None else self.blocks[which].part(columns)
-        X, n, self._value = minimize(system, block, steps=steps or self.inner[which], tol=tol)
+        X, n, value = minimize(system, block, steps=steps or self.inner[which], tol=tol)
         self._taken[which] = max(self._taken[which], n)
-        return X
+        return X, value
 
     def propose(self) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """New factors from the point ahead, and the loss there."""
@@ -102,9 +103,9 @@ class Alternation:
         ahead = tuple(X.to(kind) for X in self._ahead)  # where the residual is taken: a point that products can hold exactly
         self._taken = [0, 0]
         read = self._read(ahead[first], ahead[second])
-        R = self.solve(second, read.second)
+        R, change = self.solve(second, read.second)
         new = (read.first, R) if first == 0 else (R, read.first)
-        after = read.loss + self._value
+        after = read.loss + change
         # little is left of the loss that it was taken from: its digits are gone
         if (self.waits or not after.is_cuda) and bool((after < CANCELS * read.loss).any()):
             after = self.losses(new)
@@ -124,7 +125,7 @@ class Alternation:
         first = self.first
         if self.blocks[first].cut is not None:
             return self._passage(F, R, lambda columns, system: self.solve(first, system, columns=columns))
-        return self._passage(F, R, None, new=self.solve(first, self._first_quadratic(F, R)))
+        return self._passage(F, R, None, new=self.solve(first, self._first_quadratic(F, R))[0])
 
 
 def turn(ahead: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -92,16 +92,15 @@ def solve_compressed(
     for enough in LEVELS if start.morphologies.cut is not None else ():
         if (some := _telling_pixels(coordinates, S, enough=enough)) is None:
             break
-        few = coordinates[:, some]
-        part = Sweep(
-            Sketch(basis, few, float(few.double().square().sum()) * gain**2, gain), A, S[:, some], start.spectra, start.blocks[1].part(some)
-        )
+        few = coordinates[:, some].double()
+        sketch = Sketch(basis, few, float(few.square().sum()) * gain**2, gain)
+        part = Sweep(sketch, A, S[:, some], start.spectra, start.blocks[1].part(some))
         part.look_ahead(ahead, part.S, steps=20)
         coarse += _run(part, max_iter, 10 * tol, patience)
         ahead = part.A
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
-    iterations = _run(sweep, max_iter, tol, patience)
+    iterations = _run(sweep, max_iter, tol, 1 if coarse else patience)
     if start.morphologies.adds_up or _pulls(sweep):  # gains little each time, for long
         iterations += _run(sweep, max_iter - iterations, 0.1 * tol, patience)
     A, S = sweep.A, sweep.S

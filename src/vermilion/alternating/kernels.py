@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..prox.kernels import compiled
@@ -71,17 +74,26 @@ def descend(
     if kernel is None:
         return None
     K = X.shape[-2]
-    free = torch.tensor([k for k in range(K) if k not in held], dtype=torch.long).numpy()
+    free = _others(K, held)
     G = G if packed else G.to(X.dtype)
-    arrays = [T.contiguous().reshape(-1, *T.shape[-2:]).numpy() for T in (X, G, g, at)]
-    scratch = torch.empty(3, K, _WIDTH, dtype=X.dtype).numpy()
-    row = torch.empty(2, _WIDTH, dtype=torch.float64).numpy()
-    value = torch.zeros(len(arrays[0]), dtype=torch.float64)
+    arrays = [_stack(T) for T in (X, G, g, at)]
+    scratch = np.empty((3, K, _WIDTH), arrays[0].dtype)
+    row = np.empty((2, _WIDTH))
+    value = np.zeros(len(arrays[0]))
     weight, prior = entropy or (0.0, 1.0)
-    kernel(
-        *arrays, packed, float(floor), weight, prior, exchange, free, steps, scratch, row[0], row[1], row[1].view("int64"), value.numpy()
-    )
-    return value.reshape(X.shape[:-2])
+    kernel(*arrays, packed, float(floor), weight, prior, exchange, free, steps, scratch, row[0], row[1], row[1].view(np.int64), value)
+    return torch.from_numpy(value).reshape(X.shape[:-2])
+
+
+def _stack(T: Tensor) -> NDArray[Any]:
+    """Memory of a tensor (..., K, M) as an array (R, K, M), copied if it is not contiguous."""
+    array = T.contiguous().numpy()
+    return array.reshape(-1, *array.shape[-2:])
+
+
+@functools.lru_cache(maxsize=64)
+def _others(n: int, held: tuple[int, ...]) -> NDArray[np.int64]:
+    return np.array([k for k in range(n) if k not in held], dtype=np.int64)
 
 
 def descend_columns(

@@ -48,17 +48,17 @@ class Passage:
 class _Tile:
     """One tile with the products that are needed of it, whatever its layout."""
 
-    def __init__(self, tiles: TileSource, y: Tensor, w: Tensor | None) -> None:
+    def __init__(self, tiles: TileSource, y: Tensor, w: Tensor | None, scratch: dict[str, Tensor]) -> None:
         # the residual is laid out as the tile is, so that no product with weights runs across the grain
         self.turned = y.stride(-1) != 1 and y.shape[-1] != 1
         self.y, self.w = (y, w) if not self.turned else (y.mT, None if w is None else w.mT)
-        self.gain, self.weight_gain = tiles.gain, tiles.weight_gain
+        self.gain, self.weight_gain, self.scratch = tiles.gain, tiles.weight_gain, scratch
 
     def residual(self, F: Tensor, R: Tensor) -> Tensor:
         """``y − Fᵀ R`` in the layout of the tile."""
         left, right = (R, F) if self.turned else (F, R)
         if F.ndim == 2:
-            return torch.addmm(self.y, left.T, right, beta=self.gain, alpha=-1)
+            return torch.mul(self.y, self.gain, out=self._memory("residual")).addmm_(left.T, right, alpha=-1)
         return (self.y * self.gain) - left.mT @ right
 
     def subtract_(self, r: Tensor, F: Tensor, R: Tensor) -> Tensor:
@@ -68,7 +68,9 @@ class _Tile:
 
     def weighted(self, r: Tensor) -> Tensor:
         """``w r``, of order one."""
-        return r if self.w is None else r * self.w
+        if self.w is None:
+            return r
+        return torch.mul(r, self.w, out=self._memory("weighted")) if r.ndim == 2 else r * self.w
 
     def onto_first(self, r: Tensor, R: Tensor) -> Tensor:
         """``R rᵀ`` per column of the first factor, shape (..., K, m)."""
@@ -82,9 +84,16 @@ class _Tile:
         """``Σ w r²``; one sum per line in the data's own type, the sum over lines in float64."""
         return torch.linalg.vecdot(r, weighted).sum(dim=-1, dtype=torch.float64)
 
+    def _memory(self, name: str) -> Tensor:
+        """What one tile leaves serves the next."""
+        size = self.y.numel()
+        if name not in self.scratch or len(self.scratch[name]) < size:
+            self.scratch[name] = self.y.new_empty(size)
+        return self.scratch[name][:size].view(self.y.shape)
+
 
 def passage(
-    tiles: TileSource, F: Tensor, R: Tensor, solve: Callable[[slice, Quadratic], Tensor] | None, new: Tensor | None = None
+    tiles: TileSource, F: Tensor, R: Tensor, solve: Callable[[slice, Quadratic], tuple[Tensor, Tensor]] | None, new: Tensor | None = None
 ) -> Passage:
     """Solve the first factor, sum up the system of the second and the loss in one read of the data.
 
@@ -96,7 +105,8 @@ def passage(
     R : Tensor, shape (..., K, M2)
         Second factor, likewise.
     solve : callable, optional
-        ``(columns, Quadratic) -> X``: new values of some columns of the first factor. None: take them from `new`.
+        ``(columns, Quadratic) -> (X, value)``: new values of some columns of the first factor, and that of the quadratic there. None:
+        take them from `new`.
     new : Tensor, shape (..., K, M1), optional
         New values of the first factor that are known already; by default F itself.
     """
@@ -112,10 +122,11 @@ def passage(
     gram = R.new_zeros(*lead, K * (K + 1) // 2, M2) if tiles.weighted else R.new_zeros(*lead, K, K, dtype=torch.float64)
     moved = R.new_zeros(*lead, K, K, dtype=torch.float64)  # new columns of F times their moves, where r is that of the old ones
     total = R.new_zeros(lead, dtype=torch.float64)
+    scratch: dict[str, Tensor] = {}
     for rows, y, w in tiles:
-        tile, f = _Tile(tiles, y, w), F[..., rows]
+        tile, f = _Tile(tiles, y, w, scratch), F[..., rows]
         r = tile.residual(f, R)
-        system = squares = None
+        system = squares = value = None
         if solve is not None:
             slope = tile.onto_first(tile.weighted(r), R)
             if shared is not None:
@@ -124,11 +135,11 @@ def passage(
                 assert R_pairs is not None
                 G = tile_gram(tile, R_pairs, first=True).mul_(tiles.weight_gain)
                 system = Quadratic(G, slope.mul_(-tiles.weight_gain), f.double(), packed=True)
-            out[..., rows] = solve(rows, system)
+            out[..., rows], value = solve(rows, system)
         x = out[..., rows]
         f_new = x.to(kind)
-        if system is not None and not system.packed:
-            squares = _after_small_move(tile.squares(r, r), system, x)
+        if value is not None and not tiles.weighted:
+            squares = _after_small_move(tile.squares(r, r), 2 * value)
         if squares is not None:  # the residual of the point before serves for the one after, too
             moved += x @ (x - f).mT
         elif solve is not None or new is not None:
@@ -149,12 +160,10 @@ def passage(
     return Passage(out, Quadratic(gram, gradient, R.double(), packed=tiles.weighted), 0.5 * total)
 
 
-def _after_small_move(squares: Tensor, system: Quadratic, x: Tensor) -> Tensor | None:
+def _after_small_move(squares: Tensor, change: Tensor) -> Tensor | None:
     """Squares of the residual after a move, from those before; None where they change so much that digits are lost, and on a GPU."""
-    if x.is_cuda:
+    if squares.is_cuda:
         return None
-    D = x - system.at
-    change = (D * (2 * system.gradient + system.G @ D)).sum(dim=(-2, -1))
     return squares + change if bool((change.abs() <= _SMALL * squares).all()) else None
 
 
@@ -172,8 +181,9 @@ def first_quadratic(tiles: TileSource, F: Tensor, R: Tensor) -> Quadratic:
     gradient = torch.empty_like(F)
     R_pairs = pairs(R) if tiles.weighted else None
     gram = F.new_empty(*F.shape[:-2], K * (K + 1) // 2, F.shape[-1]) if tiles.weighted else R.double() @ R.double().mT
+    scratch: dict[str, Tensor] = {}
     for rows, y, w in tiles:
-        tile = _Tile(tiles, y, w)
+        tile = _Tile(tiles, y, w, scratch)
         r = tile.residual(F[..., rows], R)
         gradient[..., rows] = tile.onto_first(tile.weighted(r), R).mul_(-tiles.weight_gain if tiles.weighted else -1)
         if R_pairs is not None:
@@ -190,9 +200,10 @@ def loss(tiles: TileSource, F: Tensor, R: Tensor) -> Tensor:
     coarse_F, coarse_R = F.to(kind), R.to(kind)
     total = R.new_zeros(R.shape[:-2], dtype=torch.float64)
     rest = (R - coarse_R).to(kind)
-    exact = F.dtype == kind and R.dtype == kind
+    exact = not R.is_cuda and torch.equal(F, coarse_F.to(F.dtype)) and torch.equal(R, coarse_R.to(R.dtype))
+    scratch: dict[str, Tensor] = {}
     for rows, y, w in tiles:
-        tile = _Tile(tiles, y, w)
+        tile = _Tile(tiles, y, w, scratch)
         f = coarse_F[..., rows]
         r = tile.residual(f, coarse_R)
         if not exact:

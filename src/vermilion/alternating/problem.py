@@ -242,24 +242,28 @@ class _Size:
         for rows in _row_tiles(Y):
             y, w = Y[rows], None if W is None else W[rows]
             low, high = (float(x) for x in torch.aminmax(y))
+            most = 0.0 if w is None else float(w.amax())
             finite = math.isfinite(low) and math.isfinite(high) and (w is None or math.isfinite(float(w.sum())))
             if finite:
                 size.largest = max(size.largest, -low, high)
-                usable = None if w is None else w > 0
+                there = None if w is None else w.sign()  # a number: on a CPU truth values are slow
             else:
                 usable = _usable(y, w)
                 size.hidden = True
                 size.largest = max(size.largest, float(torch.where(torch.isfinite(y), y, 0).abs().max()))
                 size.sound &= w is not None and bool(torch.isfinite(w).all()) and not bool(((w > 0) & ~usable).any())
-            if usable is None:
+                there, y = usable.to(y), torch.where(usable, y, 0)
+                if w is not None:
+                    w = torch.where(usable, w, 0)
+                    most = float(w.max())
+            if there is None:
                 count += y.numel()
             else:
-                count += int(torch.count_nonzero(usable))
-                y = torch.where(usable, y, 0)
+                count += int(there.sum(dim=1).double().sum())
+                y = y * there
                 low, high = (float(x) for x in torch.aminmax(y))
-            if w is not None and usable is not None:
-                w = w if finite else torch.where(usable, w, 0)
-                size.largest_weight = max(size.largest_weight if weights else 0.0, float(w.max()))
+            if w is not None:
+                size.largest_weight = max(size.largest_weight if weights else 0.0, most)
                 weights += (
                     float(w.sum(dim=1, dtype=w.dtype).double().sum())
                     if size.largest_weight < _SAFE[1]

@@ -65,7 +65,7 @@ class Block:
         """The constraint on some of the columns."""
         if self.cut is None:
             raise ValueError("this constraint ties columns together: solve them all at once.")
-        block = self.cut(columns)
+        block = self.cut(columns) if self.held else self
         return block if self.frozen is None else replace(block, frozen=self.frozen[..., columns])
 
 
@@ -257,6 +257,8 @@ def _descend(system: Quadratic, block: Block, *, steps: int) -> tuple[Tensor, Te
 
 def _start(system: Quadratic, block: Block) -> Tensor:
     """X₀ made feasible, in memory of its own."""
+    if block.floor is not None and not block.held:
+        return system.at.clamp_min(block.floor).contiguous()
     if block.entropy is None:
         X = block.prox(system.at, 1.0)
         return X.clone() if X.data_ptr() == system.at.data_ptr() else X.contiguous()
@@ -292,38 +294,57 @@ def _descend_by_torch(X: Tensor, system: Quadratic, block: Block, steps: int, *,
     free = [k for k in range(K) if k not in block.held]
     for start in range(0, X.shape[-1], columns):
         part, x = system.columns(slice(start, start + columns)), X[..., start : start + columns]
+        if block.floor is not None and not part.packed and x.ndim == 2:
+            _descend_to_floor(x, part, block.floor, free, steps)
+            continue
         g = part.gradient.to(X.dtype) + part.times(x - part.at)
-        rows = [part.G.index_select(-2, where[k]).to(X.dtype) if part.packed else part.G[..., k, :, None].to(X.dtype) for k in range(K)]
+        G = [part.G.index_select(-2, where[k]).to(X.dtype) if part.packed else part.G[..., k, :, None].to(X.dtype) for k in range(K)]
+        rows, slopes = x.unbind(dim=-2), g.unbind(dim=-2)
+        inverse = [torch.where(G[k][..., k, :] > 0, G[k][..., k, :], torch.inf).reciprocal() for k in range(K)]
         for _ in range(steps):
             if block.adds_up:
                 for k, other in itertools.combinations(free, 2):
-                    move = _trade(x, g, rows, k, other)
-                    x[..., k, :] += move
-                    x[..., other, :] -= move
-                    g.addcmul_(rows[k] - rows[other], move[..., None, :])
+                    move = _trade(x, g, G, k, other)
+                    rows[k].add_(move)
+                    rows[other].sub_(move)
+                    g.addcmul_(G[k] - G[other], move[..., None, :])
                 continue
             for k in free:
-                old = x[..., k, :].clone()
-                x[..., k, :] = _best(old, g[..., k, :], rows[k][..., k, :], block)
-                g.addcmul_(rows[k], (x[..., k, :] - old)[..., None, :])
+                if block.floor is not None:
+                    new = torch.addcmul(rows[k], slopes[k], inverse[k], value=-1).clamp_min_(block.floor)
+                else:
+                    assert block.entropy is not None
+                    new = _newton(rows[k], slopes[k], G[k][..., k, :], *block.entropy)
+                move = new - rows[k]
+                rows[k].copy_(new)
+                g.addcmul_(G[k], move[..., None, :])
 
 
-def _best(old: Tensor, slope: Tensor, curvature: Tensor, block: Block) -> Tensor:
-    """New values of one row (..., M), by its slopes and curvatures."""
-    if block.entropy is None:
-        assert block.floor is not None
-        inverse = torch.where(curvature > 0, curvature, torch.inf).reciprocal()
-        return torch.addcmul(old, slope, inverse, value=-1).clamp_min_(block.floor)
-    weight, prior = block.entropy
+def _descend_to_floor(x: Tensor, system: Quadratic, floor: float, free: list[int], steps: int) -> None:
+    """The same with one matrix for all columns, in two calls per row: its best value follows from the other rows."""
+    G = system.G.to(x.dtype)
+    diagonal = G.diagonal()
+    # a row that no datum sees stays where it is
+    others = torch.where(diagonal[:, None] > 0, -G / torch.where(diagonal > 0, diagonal, 1)[:, None], 0)
+    others.fill_diagonal_(0)
+    constant = system.at - (system.gradient.to(x.dtype) / torch.where(diagonal > 0, diagonal, torch.inf)[:, None]) - others @ system.at
+    columns, weights, rows = x.mT, others.unbind(), x.unbind()
+    for _ in range(steps):
+        for k in free:
+            torch.clamp_min(torch.addmv(constant[k], columns, weights[k]), floor, out=rows[k])
+
+
+def _newton(old: Tensor, slope: Tensor, curvature: Tensor, weight: float, prior: float) -> Tensor:
+    """New values of one row (..., M) with entropy: a step of Newton's method."""
     ratio = (slope + weight * (old.log() - math.log(prior))) / (curvature * old + weight)
     r = ratio.clamp(0, kernels.FASTEST)
     return torch.where(ratio < 0.5, old * (1 - ratio), old / (1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r / 24))))).clamp_min(kernels.LEAST)
 
 
-def _trade(x: Tensor, g: Tensor, rows: list[Tensor], k: int, other: int) -> Tensor:
+def _trade(x: Tensor, g: Tensor, G: list[Tensor], k: int, other: int) -> Tensor:
     """What row k takes from the other one, shape (..., M)."""
-    size = rows[k][..., k, :] + rows[other][..., other, :]
-    curvature = size - 2 * rows[k][..., other, :]
+    size = G[k][..., k, :] + G[other][..., other, :]
+    curvature = size - 2 * G[k][..., other, :]
     wanted = (g[..., other, :] - g[..., k, :]) / torch.where(curvature > kernels.FLAT * size, curvature, torch.inf)
     return torch.minimum(torch.maximum(wanted, -x[..., k, :]), x[..., other, :])
 

@@ -57,7 +57,9 @@ class Sketch:
         """Number of tiles of pixels."""
         return -(-self.V.shape[1] // _PIXELS)
 
-    def passage(self, F: Tensor, R: Tensor, solve: Callable[[slice, Quadratic], Tensor] | None, new: Tensor | None = None) -> Passage:
+    def passage(
+        self, F: Tensor, R: Tensor, solve: Callable[[slice, Quadratic], tuple[Tensor, Tensor]] | None, new: Tensor | None = None
+    ) -> Passage:
         """Morphologies F solved tile by tile, and the system of the spectra Rᵀ, as `passage` does it with the data."""
         onto, G = self.gain * (R @ self.U), R @ R.mT
         out = (F if new is None else new) if solve is None else torch.empty_like(F)
@@ -65,7 +67,7 @@ class Sketch:
         for pixels, V in self._tiles():
             if solve is not None:
                 f = F[..., pixels]
-                out[..., pixels] = solve(pixels, Quadratic(G, (G @ f).sub_(onto @ V), f))
+                out[..., pixels], _ = solve(pixels, Quadratic(G, (G @ f).sub_(onto @ V), f))
             x = out[..., pixels]
             seen += x @ V.mT
             gram += x @ x.mT

@@ -121,13 +121,14 @@ class Sweep(Alternation):
     def look_ahead(self, A: Tensor, S: Tensor, *, steps: int = 30) -> None:
         """Let the next step start from (A, S), with many inner steps; if the objective rises there, it goes back as from any other.
 
-        What is 0 in one factor tells the other nothing, so that bands or pixels may be left out.
+        `steps` are those of the morphologies; the spectra, mostly the smaller factor, take three times as many. What is 0 in one factor
+        tells the other nothing, so that bands or pixels may be left out.
         """
-        self._ahead, self.inner = (A.mT.double(), S.double()), (steps, steps)
+        self._ahead, self.inner = (A.mT.double(), S.double()), (3 * steps, steps)
 
     def _solve_one(self, which: int, A: Tensor, S: Tensor, steps: int | None, tol: float) -> Tensor:
         self._taken = [0, 0]
-        X = self.solve(which, self.system(which, (A.mT, S)), steps=steps, tol=tol)
+        X, _ = self.solve(which, self.system(which, (A.mT, S)), steps=steps, tol=tol)
         self.gradients[which] += self._taken[which]
         return X
 

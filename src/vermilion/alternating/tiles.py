@@ -81,7 +81,7 @@ class TensorTiles:
         self.shape = (int(Y.shape[axis]), int(Y.shape[1 - axis]))
         self.reads = 0.0
         # a small problem is cut too, so that the memory beside the data stays small
-        size = tile_bytes or (min(1 << 20, max(1 << 16, Y.numel() * Y.element_size() // 16)) if Y.device.type == "cpu" else 256 << 20)
+        size = tile_bytes or (min(1 << 20, max(1 << 16, Y.numel() * Y.element_size() // 8)) if Y.device.type == "cpu" else 256 << 20)
         self.rows = max(1, min(self.shape[0], size // max(1, self.shape[1] * Y.element_size())))
         self.count = -(-self.shape[0] // self.rows)
 
@@ -92,5 +92,5 @@ class TensorTiles:
             self.reads += (tile.stop - tile.start) / self.shape[0]
             y, w = Y[tile], None if W is None else W[tile]
             if self.hidden and w is not None:
-                y = torch.where(w > 0, y, 0)
+                y = torch.nan_to_num(y, nan=0.0, posinf=0.0, neginf=0.0)
             yield tile, y, w

@@ -53,6 +53,7 @@ _ENOUGH = 0.75
 
 # where there are at least three times as many pixels, the first look is at so many
 _FIRST = 1 << 11
+_PLENTY = 8  # pixels per band
 _TILE = 1 << 18  # values that stay in the cache
 
 
@@ -127,28 +128,33 @@ class _Whitened:
             which = slice(start, start + self.size)
             yield which, self.pixels(which, model, fills)
 
-    def iterate(self, basis: Tensor, leading: int, kept: int, model: Tensor, fills: int) -> tuple[Tensor, Tensor]:
-        """``X Xᵀ`` times the leading columns of a basis (B, r), and the squares of every pixel outside those kept, in one read."""
-        left = basis.to(self.Y)
-        out = left.new_zeros(len(left), leading)
-        outside = torch.empty_like(self.v)
-        for which, x in self.tiles(model, fills):
-            seen = left.T @ x
-            out.addmm_(x, seen[:leading].T)
-            outside[which] = x.square().sum(dim=0) - seen[:kept].square().sum(dim=0)
-        return out.double(), outside
+    def iterate(self, basis: Tensor, leading: int, model: Tensor, fills: int) -> Tensor:
+        """``X Xᵀ`` times the leading columns of a basis (B, r), in one read."""
+        left = basis[:, :leading].to(self.Y)
+        out = torch.zeros_like(left)
+        for _, x in self.tiles(model, fills):
+            out.addmm_(x, (left.T @ x).T)
+        return out.double()
 
-    def project(self, basis: Tensor, model: Tensor, fills: int, *, rest: bool) -> tuple[Tensor, float, float]:
-        """``basisᵀ X`` (r, N) in the type of the data, the squares of all data, and those outside the basis if `rest`, else nan.
+    def project(self, basis: Tensor, model: Tensor, fills: int) -> Tensor:
+        """``basisᵀ X`` (r, N) in the type of the data."""
+        left = basis.to(self.Y)
+        out = left.new_empty(left.shape[1], self.Y.shape[1])
+        for which, x in self.tiles(model, fills):
+            out[:, which] = left.T @ x
+        return out
+
+    def measure(self, basis: Tensor, model: Tensor, fills: int, *, rest: bool) -> tuple[Tensor, Tensor, float]:
+        """What `project` gives, the squares of every pixel, and those of all outside the basis if `rest`, else nan.
 
         The latter from the residual, without the cancellation of a difference of squares.
         """
         left = basis.to(self.Y)
-        out = left.new_empty(left.shape[1], self.Y.shape[1])
-        squares, outside = 0.0, 0.0 if rest else float("nan")
+        out, squares = left.new_empty(left.shape[1], self.Y.shape[1]), torch.empty_like(self.v)
+        outside = 0.0 if rest else float("nan")
         for which, x in self.tiles(model, fills):
             out[:, which] = left.T @ x
-            squares += float(x.square().sum(dim=0).sum(dtype=torch.float64))
+            squares[which] = torch.linalg.vecdot(x, x, dim=0).double()
             if rest:
                 outside += float(torch.addmm(x, left, out[:, which], alpha=-1).square_().sum(dim=0).sum(dtype=torch.float64))
         return out, squares, outside
@@ -189,7 +195,7 @@ def weighted_subspace(
     seed : int
         Of the random test matrix.
     power : int
-        Power iterations.
+        Power iterations. Where there are many pixels, with all of them, after a first look at some; 0: some will do, if they are many.
     fills : int
         How often missing entries are filled.
     noise : bool
@@ -211,33 +217,35 @@ def weighted_subspace(
     first_look = stride >= 3  # at some of the pixels, in place of iterations with all
     some = slice(None, None, stride if first_look else 1)
     weights = X.W[:, some] if X.W is not None and X.holes else None
-    basis = _leading_basis(X.sample(some), weights, rank, columns, power=power, fills=fills, seed=seed)
-    asked = None if within is None else _unit_columns(X.u[:, None] * within.double())
+    sample = X.sample(some)
+    # with fewer pixels per band noise would turn the basis
+    looks = max(power, int(sample.shape[1] < _PLENTY * n_bands)) if first_look else 0
+    basis = _leading_basis(sample, weights, rank, columns, power=max(1, power), fills=fills, seed=seed)
     columns = basis.shape[1]  # fewer where data without noise have no more dimensions
-    kept, outside = min(width or rank, columns) if asked is None else columns, None
-    for _ in range(max(1, power) if first_look else min(1, extremes)):
-        whole = basis if asked is None else torch.linalg.qr(torch.cat([basis, asked], dim=1))[0]
-        found, outside = X.iterate(whole, columns, kept if asked is None else whole.shape[1], basis[:, :rank], fills)
-        basis = torch.linalg.svd(found, full_matrices=False)[0] if first_look else basis
-    model, basis = basis[:, :rank], basis[:, :kept]
-    if asked is not None:
-        basis, _ = torch.linalg.qr(torch.cat([basis, asked], dim=1))
-    main = basis.shape[1]
-    if outside is not None and extremes:
-        strange = X.pixels(outside.topk(min(extremes, n_pixels, n_bands - main)).indices, model, fills).double()
-        basis = torch.cat([basis, _orthonormal_beside(basis, strange)], dim=1)
-    coordinates, squares, left_over = X.project(basis, model, fills, rest=noise)
-    turn = torch.linalg.eigh(_gram(coordinates[:main]))[1].flip(dims=(1,))
-    turn *= _sign(coordinates[:main].sum(dim=1).double() @ turn)
-    basis[:, :main] = basis[:, :main] @ turn
-    _multiply_(turn.T, coordinates[:main])
-    sign = _sign(coordinates[main:].sum(dim=1).double())
-    basis[:, main:] *= sign
-    coordinates[main:] *= sign.to(coordinates)[:, None]
+    for _ in range(looks):
+        basis = torch.linalg.svd(X.iterate(basis, columns, basis[:, :rank], fills), full_matrices=False)[0]
+    model = basis[:, :rank]
+    if within is None:
+        basis = basis[:, : width or rank]
+    else:
+        basis, _ = torch.linalg.qr(torch.cat([basis, _unit_columns(X.u[:, None] * within.double())], dim=1))
+    coordinates, squares, left_over = X.measure(basis, model, fills, rest=noise)
     if noise:
         left_over += float(coordinates[rank:].double().square().sum())
+    if within is None:  # else there is no order among them
+        turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
+        basis, coordinates = basis @ turn, _multiply_(turn.T, coordinates)
+    if extremes:
+        outside = squares - coordinates.square().sum(dim=0)
+        strange = X.pixels(outside.topk(min(extremes, n_pixels, n_bands - basis.shape[1])).indices, model, fills).double()
+        beside = _orthonormal_beside(basis, strange)
+        basis = torch.cat([basis, beside], dim=1)
+        coordinates = torch.cat([coordinates, X.project(beside, model, fills)])
+    sign = _sign(coordinates.sum(dim=1).double())
+    basis *= sign
+    coordinates *= sign.to(coordinates)[:, None]
     freedom = max(1, (int((X.u > 0).sum()) - rank) * (int((X.v > 0).sum()) - rank))
-    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, squares)
+    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, float(squares.sum()))
 
 
 def _leading_basis(X: Tensor, W: Tensor | None, rank: int, columns: int, *, power: int, fills: int, seed: int) -> Tensor:
