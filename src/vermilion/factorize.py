@@ -288,11 +288,11 @@ def _start(
 
     def sweep(A: Tensor, S: Tensor) -> Sweep:
         # factors and their small systems are float64, or rounding in a flat valley is 1e-5; but a start needs no digits beyond the data's
-        A, S = A.to(problem.Y.dtype).double(), S.to(problem.Y.dtype).double()
-        step = A.new_ones(1, 1)
+        A, S = (X.to(problem.Y.dtype) for X in (A, S))
+        step = torch.ones(1, 1, dtype=torch.float64, device=S.device)
         if bands is not None and pixels is not None:  # where nothing is known there is nothing, or it would count in the gauge
             A, S = A * bands[:, None], S * pixels
-        return Sweep(tiles, blocks[0].prox(A.T.contiguous(), step).T, blocks[1].prox(S.contiguous(), step), *blocks)
+        return Sweep(tiles, blocks[0].prox(A.T.double().contiguous(), step).T, blocks[1].prox(S.double().contiguous(), step), *blocks)
 
     many, compress = compress, compress and worth_compressing(problem, blocks, n_components)
     space = None
@@ -316,9 +316,10 @@ def _start(
         if unknown is not None and bool(unknown.any()):
             begun = sweep(torch.where(unknown[:, None], begun.solve_spectra(begun.A, begun.S, steps=20), begun.A), begun.S)
     if constraints.gauge and not known.components:
-        A, S = begun.A, begun.S
-        balance = (_norms(S, dim=1) / _norms(A, dim=0)).sqrt()  # one step length then suits both factors
-        begun = sweep(A * balance, S / balance[:, None])
+        # one step length then suits both factors; a power of two costs no digit
+        balance = (0.5 * (_norms(begun.S, dim=1) / _norms(begun.A, dim=0)).log2()).round().exp2()
+        begun.A.mul_(balance)
+        begun.S.div_(balance[:, None])
     if not compress:
         if (ahead := solve_some_pixels(begun, problem) if many else None) is not None:
             begun.look_ahead(ahead, begun.S)
@@ -390,12 +391,12 @@ def _given_start(init: Any, problem: Problem, n_components: int) -> tuple[Tensor
 
 def _given_factor(name: Literal["A", "S"], X: Any, shape: tuple[int, int], problem: Problem) -> Tensor:
     """A given factor in the unit of the problem."""
-    X = torch.as_tensor(X, dtype=torch.float64)
+    X = X if isinstance(X, Tensor) else torch.as_tensor(np.asarray(X))
     if X.shape != shape:
         raise ShapeError(f"the start {name}0 has shape {tuple(X.shape)}: expected {shape}.")
     if not bool(torch.isfinite(X).all()):
         raise ParameterError(f"the start {name}0 holds values that are not finite.")
-    return X.to(problem.Y.device) / problem.factor_scale(name)
+    return X.to(problem.Y.device, torch.float64, copy=True).div_(problem.factor_scale(name))
 
 
 def _alternate(

@@ -128,9 +128,11 @@ class Alternation:
         return self._passage(F, R, None, new=self.solve(first, self._first_quadratic(F, R))[0])
 
 
-def turn(ahead: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def turn(ahead: Tensor, before: Tensor, after: Tensor, *, columns: int = 1 << 14) -> Tensor:
     """Positive where the correction of the extrapolated point runs against the move, relative to the size of the factor; shape (...)."""
-    move, after = (after - before).flatten(-2), after.flatten(-2)
-    size = torch.linalg.vecdot(after, after)
-    against = torch.linalg.vecdot(ahead.flatten(-2), move) - torch.linalg.vecdot(after, move)
+    size, against = (after.new_zeros(after.shape[:-2]) for _ in range(2))
+    for start in range(0, after.shape[-1], columns):
+        there, old, new = (X[..., start : start + columns] for X in (ahead, before, after))
+        size += torch.linalg.vecdot(new, new).sum(dim=-1)
+        against += torch.linalg.vecdot(there - new, new - old).sum(dim=-1)
     return torch.where(size > 0, against / size, 0.0)

@@ -92,12 +92,11 @@ def solve_compressed(
     for enough in LEVELS if start.morphologies.cut is not None else ():
         if (some := _telling_pixels(coordinates, S, enough=enough)) is None:
             break
-        few = coordinates[:, some].double()
-        sketch = Sketch(basis, few, float(few.square().sum()) * gain**2, gain)
-        part = Sweep(sketch, A, S[:, some], start.spectra, start.blocks[1].part(some))
+        part = _part(sketch, some, A, S, start.blocks)
         part.look_ahead(ahead, part.S, steps=20)
         coarse += _run(part, max_iter, 10 * tol, patience)
         ahead = part.A
+        del part
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
     iterations = _run(sweep, max_iter, tol, 1 if coarse else patience)
@@ -145,6 +144,13 @@ def solve_some_pixels(start: Sweep, problem: Problem, *, max_iter: int = 500, to
         _run(part, max_iter, tol, patience)
         A = part.A
     return A
+
+
+def _part(sketch: Sketch, some: Tensor, A: Tensor, S: Tensor, blocks: tuple[Block, Block]) -> Sweep:
+    """The same problem for some of the pixels."""
+    V = sketch.V[:, some].double()
+    squares = float(V.square().sum()) * sketch.gain**2
+    return Sweep(Sketch(sketch.U, V, squares, sketch.gain), A, S[:, some], blocks[0], blocks[1].part(some))
 
 
 def _pulls(sweep: Sweep, *, share: float = 3e-3) -> bool:

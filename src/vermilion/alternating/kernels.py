@@ -6,9 +6,7 @@ import functools
 import math
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..prox.kernels import compiled
@@ -77,23 +75,25 @@ def descend(
     free = _others(K, held)
     G = G if packed else G.to(X.dtype)
     arrays = [_stack(T) for T in (X, G, g, at)]
-    scratch = np.empty((3, K, _WIDTH), arrays[0].dtype)
-    row = np.empty((2, _WIDTH))
-    value = np.zeros(len(arrays[0]))
+    scratch = torch.empty(3, K, _WIDTH, dtype=X.dtype).numpy()
+    row = torch.empty(2, _WIDTH, dtype=torch.float64).numpy()
+    value = torch.zeros(len(arrays[0]), dtype=torch.float64)
     weight, prior = entropy or (0.0, 1.0)
-    kernel(*arrays, packed, float(floor), weight, prior, exchange, free, steps, scratch, row[0], row[1], row[1].view(np.int64), value)
-    return torch.from_numpy(value).reshape(X.shape[:-2])
+    kernel(
+        *arrays, packed, float(floor), weight, prior, exchange, free, steps, scratch, row[0], row[1], row[1].view("int64"), value.numpy()
+    )
+    return value.reshape(X.shape[:-2])
 
 
-def _stack(T: Tensor) -> NDArray[Any]:
+def _stack(T: Tensor) -> Any:
     """Memory of a tensor (..., K, M) as an array (R, K, M), copied if it is not contiguous."""
     array = T.contiguous().numpy()
     return array.reshape(-1, *array.shape[-2:])
 
 
 @functools.lru_cache(maxsize=64)
-def _others(n: int, held: tuple[int, ...]) -> NDArray[np.int64]:
-    return np.array([k for k in range(n) if k not in held], dtype=np.int64)
+def _others(n: int, held: tuple[int, ...]) -> Any:
+    return torch.tensor([k for k in range(n) if k not in held], dtype=torch.long).numpy()
 
 
 def descend_columns(

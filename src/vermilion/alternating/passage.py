@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .quadratic import Quadratic, pairs
-from .tiles import TileSource
+from .tiles import TileSource, room
 
 __all__ = ["Passage", "first_quadratic", "loss", "passage"]
 
@@ -113,7 +113,7 @@ def passage(
     kind = tiles.dtype
     F, R = F.to(kind), R.to(kind)
     known = F if new is None else new
-    out = known.double() if solve is None else torch.empty(F.shape, dtype=torch.float64, device=F.device)
+    out = known.double() if solve is None else room(F.shape, torch.float64, F.device)
     K, M2 = R.shape[-2:]
     lead = R.shape[:-2]
     shared = None if tiles.weighted or solve is None else R.double() @ R.double().mT

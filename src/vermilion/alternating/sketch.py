@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .passage import Passage
 from .quadratic import Quadratic
+from .tiles import room
 
 __all__ = ["Sketch"]
 
@@ -62,7 +63,7 @@ class Sketch:
     ) -> Passage:
         """Morphologies F solved tile by tile, and the system of the spectra Rᵀ, as `passage` does it with the data."""
         onto, G = self.gain * (R @ self.U), R @ R.mT
-        out = (F if new is None else new) if solve is None else torch.empty_like(F)
+        out = (F if new is None else new) if solve is None else room(F.shape, F.dtype, F.device)
         seen, gram = torch.zeros_like(onto), torch.zeros_like(G)
         for pixels, V in self._tiles():
             if solve is not None:

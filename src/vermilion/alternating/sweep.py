@@ -13,7 +13,7 @@ from .alternation import Alternation, turn
 from .extrapolation import Extrapolation
 from .quadratic import Block
 from .sketch import Sketch
-from .tiles import TileSource
+from .tiles import TileSource, room
 
 __all__ = ["Record", "Sweep"]
 
@@ -141,7 +141,9 @@ class Sweep(Alternation):
         beyond = 1 + self.extrapolation.factor
         old, self._ahead = self.factors, new  # what was ahead is let go before more is made
         if not turned and beyond != 1:
-            self._ahead = torch.lerp(old[0], new[0], beyond), torch.lerp(old[1], new[1], beyond)
+            self._ahead = tuple(  # type: ignore[assignment]
+                torch.lerp(x, y, beyond, out=room(x.shape, x.dtype, x.device)) for x, y in zip(old, new, strict=True)
+            )
         self.factors, self._objective = new, objective
         self.extrapolation.restart() if turned else self.extrapolation.advance()
 

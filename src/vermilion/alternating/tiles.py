@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["TensorTiles", "TileSource"]
+__all__ = ["TensorTiles", "TileSource", "room"]
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for a large array, given back to the system as soon as nobody needs it.
+
+    On a CPU torch leaves that to the C library, which keeps as much as is alive once again of maps that come and go, in holes that nothing
+    fits.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < 1 << 20:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).reshape(shape)
 
 
 class TileSource(Protocol):

@@ -136,28 +136,28 @@ class _Whitened:
             out.addmm_(x, (left.T @ x).T)
         return out.double()
 
-    def project(self, basis: Tensor, model: Tensor, fills: int) -> Tensor:
-        """``basisᵀ X`` (r, N) in the type of the data."""
+    def project(self, basis: Tensor, model: Tensor, fills: int, out: Tensor) -> None:
+        """``basisᵀ X`` into `out` (r, N), of the type of the data."""
         left = basis.to(self.Y)
-        out = left.new_empty(left.shape[1], self.Y.shape[1])
         for which, x in self.tiles(model, fills):
             out[:, which] = left.T @ x
-        return out
 
-    def measure(self, basis: Tensor, model: Tensor, fills: int, *, rest: bool) -> tuple[Tensor, Tensor, float]:
-        """What `project` gives, the squares of every pixel, and those of all outside the basis if `rest`, else nan.
+    def measure(self, basis: Tensor, model: Tensor, fills: int, out: Tensor, *, rest: bool) -> tuple[Tensor, float, float]:
+        """What `project` does; returns the squares of every pixel outside the basis, those of all data, and all outside, too.
 
-        The latter from the residual, without the cancellation of a difference of squares.
+        The last is nan unless `rest`, and from the residual: without the cancellation of a difference of squares.
         """
         left = basis.to(self.Y)
-        out, squares = left.new_empty(left.shape[1], self.Y.shape[1]), torch.empty_like(self.v)
-        outside = 0.0 if rest else float("nan")
+        outside, squares, left_over = torch.empty_like(self.v), 0.0, 0.0 if rest else float("nan")
         for which, x in self.tiles(model, fills):
-            out[:, which] = left.T @ x
-            squares[which] = torch.linalg.vecdot(x, x, dim=0).double()
+            seen = left.T @ x
+            out[:, which] = seen
+            lengths = torch.linalg.vecdot(x, x, dim=0).double()
+            squares += float(lengths.sum())
+            outside[which] = lengths - torch.linalg.vecdot(seen, seen, dim=0)
             if rest:
-                outside += float(torch.addmm(x, left, out[:, which], alpha=-1).square_().sum(dim=0).sum(dtype=torch.float64))
-        return out, squares, outside
+                left_over += float(torch.addmm(x, left, seen, alpha=-1).square_().sum(dim=0).sum(dtype=torch.float64))
+        return outside, squares, left_over
 
 
 def weighted_subspace(
@@ -229,23 +229,24 @@ def weighted_subspace(
         basis = basis[:, : width or rank]
     else:
         basis, _ = torch.linalg.qr(torch.cat([basis, _unit_columns(X.u[:, None] * within.double())], dim=1))
-    coordinates, squares, left_over = X.measure(basis, model, fills, rest=noise)
-    if noise:
-        left_over += float(coordinates[rank:].double().square().sum())
+    main, more = basis.shape[1], min(extremes, n_pixels, n_bands - basis.shape[1])
+    coordinates = Y.new_empty(main + more, n_pixels)
+    outside, squares, left_over = X.measure(basis, model, fills, coordinates[:main], rest=noise)
     if within is None:  # else there is no order among them
-        turn = torch.linalg.eigh(_gram(coordinates))[1].flip(dims=(1,))
-        basis, coordinates = basis @ turn, _multiply_(turn.T, coordinates)
-    if extremes:
-        outside = squares - coordinates.square().sum(dim=0)
-        strange = X.pixels(outside.topk(min(extremes, n_pixels, n_bands - basis.shape[1])).indices, model, fills).double()
-        beside = _orthonormal_beside(basis, strange)
+        turn = torch.linalg.eigh(_gram(coordinates[:main]))[1].flip(dims=(1,))
+        basis = basis @ turn
+        _multiply_(turn.T, coordinates[:main])
+    if noise:
+        left_over += float(coordinates[rank:main].double().square().sum())
+    if more:
+        beside = _orthonormal_beside(basis, X.pixels(outside.topk(more).indices, model, fills).double())
+        X.project(beside, model, fills, coordinates[main:])
         basis = torch.cat([basis, beside], dim=1)
-        coordinates = torch.cat([coordinates, X.project(beside, model, fills)])
     sign = _sign(coordinates.sum(dim=1).double())
     basis *= sign
     coordinates *= sign.to(coordinates)[:, None]
     freedom = max(1, (int((X.u > 0).sum()) - rank) * (int((X.v > 0).sum()) - rank))
-    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, float(squares.sum()))
+    return Subspace(basis, coordinates, X.u, X.v, (left_over / freedom) ** 0.5, squares)
 
 
 def _leading_basis(X: Tensor, W: Tensor | None, rank: int, columns: int, *, power: int, fills: int, seed: int) -> Tensor:
