@@ -89,17 +89,8 @@ class _Whitened:
 
         What is missing is 0, or projected onto the orthonormal columns of a model (B, rank), together with the rest and several times over.
         """
-        x = self.Y[:, which]
-        if self.W is None:
-            return x
-        x = torch.mul(x, self.u.to(x)[:, None]).mul_(self.v[which].to(x))
-        if not self.holes:
-            return x
-        there = self.W[:, which].sign()
-        x.mul_(there)
-        if not bool(torch.isfinite(x.sum())):  # 0 times what is not finite
-            x.masked_fill_(there == 0, 0)
-        if model is not None and fills:
+        x, there = self._scaled(which)
+        if there is not None and model is not None and fills:
             left = model.to(x)
             known = seen = left.T @ x
             for fill in range(fills):
@@ -108,6 +99,20 @@ class _Whitened:
                 seen = known + left.T @ filled if fill < fills - 1 else seen
             x += filled
         return x
+
+    def _scaled(self, which: slice | Tensor) -> tuple[Tensor, Tensor | None]:
+        """Whitened spectra of some pixels, what is missing 0, and 1 where nothing is missing, else 0; None if nothing is."""
+        x = self.Y[:, which]
+        if self.W is None:
+            return x, None
+        x = torch.mul(x, self.u.to(x)[:, None]).mul_(self.v[which].to(x))
+        if not self.holes:
+            return x, None
+        there = self.W[:, which].sign()
+        x.mul_(there)
+        if not bool(torch.isfinite(x.sum())):  # 0 times what is not finite
+            x.masked_fill_(there == 0, 0)
+        return x, there
 
     def sample(self, which: slice) -> Tensor:
         """Whitened spectra of some pixels (B, M), what is missing 0; without weights a view where all are asked for."""
@@ -122,34 +127,37 @@ class _Whitened:
                 out[tile].masked_fill_(w[tile] <= 0, 0)
         return out
 
-    def tiles(self, model: Tensor, fills: int) -> Iterator[tuple[slice, Tensor]]:
+    def tiles(self) -> Iterator[slice]:
         """All pixels, some at a time."""
-        for start in range(0, self.Y.shape[1], self.size):
-            which = slice(start, start + self.size)
-            yield which, self.pixels(which, model, fills)
+        return (slice(start, start + self.size) for start in range(0, self.Y.shape[1], self.size))
 
     def iterate(self, basis: Tensor, leading: int, model: Tensor, fills: int) -> Tensor:
         """``X Xᵀ`` times the leading columns of a basis (B, r), in one read."""
         left = basis[:, :leading].to(self.Y)
         out = torch.zeros_like(left)
-        for _, x in self.tiles(model, fills):
+        for which in self.tiles():
+            x = self.pixels(which, model, fills)
             out.addmm_(x, (left.T @ x).T)
         return out.double()
 
-    def project(self, basis: Tensor, model: Tensor, fills: int, out: Tensor) -> None:
-        """``basisᵀ X`` into `out` (r, N), of the type of the data."""
-        left = basis.to(self.Y)
-        for which, x in self.tiles(model, fills):
-            out[:, which] = left.T @ x
+    def project_beside(self, directions: Tensor, basis: Tensor, coordinates: Tensor, out: Tensor) -> None:
+        """``directionsᵀ X`` into `out` (r, N), for directions orthogonal to a basis that fills in what is missing, by these coordinates."""
+        left, beside = basis.to(self.Y), directions.to(self.Y)
+        for which in self.tiles():
+            x, there = self._scaled(which)
+            if there is not None:
+                x.addmm_(left, coordinates[:, which], alpha=-1).mul_(there)
+            out[:, which] = beside.T @ x
 
     def measure(self, basis: Tensor, model: Tensor, fills: int, out: Tensor, *, rest: bool) -> tuple[Tensor, float, float]:
-        """What `project` does; returns the squares of every pixel outside the basis, those of all data, and all outside, too.
+        """``basisᵀ X`` into `out` (r, N), of the type of the data; the squares of every pixel outside the basis, and of all data.
 
-        The last is nan unless `rest`, and from the residual: without the cancellation of a difference of squares.
+        Third come the squares of all outside, from the residual: without the cancellation of a difference. They are nan unless `rest`.
         """
         left = basis.to(self.Y)
         outside, squares, left_over = torch.empty_like(self.v), 0.0, 0.0 if rest else float("nan")
-        for which, x in self.tiles(model, fills):
+        for which in self.tiles():
+            x = self.pixels(which, model, fills)
             seen = left.T @ x
             out[:, which] = seen
             lengths = torch.linalg.vecdot(x, x, dim=0).double()
@@ -240,7 +248,7 @@ def weighted_subspace(
         left_over += float(coordinates[rank:main].double().square().sum())
     if more:
         beside = _orthonormal_beside(basis, X.pixels(outside.topk(more).indices, model, fills).double())
-        X.project(beside, model, fills, coordinates[main:])
+        X.project_beside(beside, basis, coordinates[:main], coordinates[main:])
         basis = torch.cat([basis, beside], dim=1)
     sign = _sign(coordinates.sum(dim=1).double())
     basis *= sign
