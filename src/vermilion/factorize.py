@@ -335,7 +335,7 @@ def _start(
             within=begun.A,
             extremes=EXTREMES,
             seed=seed,
-            power=0,
+            power=0 if blocks[0].floor is not None else 1,  # what the basis lacks of other spectra comes back slowly
             fills=2,
             noise=False,
         )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..prox import NonNegative
+from .mixing import COARSEST, decides_mixing, mix
 from .problem import Problem
 from .quadratic import Block
 from .sketch import Sketch
@@ -89,18 +91,26 @@ def solve_compressed(
         A, S = A * u[:, None], S * v
     sweep = Sweep(sketch, A, S, *start.blocks)
     first, ahead, coarse = sweep.objective, A, 0
+    floor = torch.inf
+    if problem.W is None and decides_mixing(*start.blocks):  # begin where the data alone lead
+        free = Sweep(start.tiles, A, S, problem.block("A", NonNegative()), problem.block("S", NonNegative()))
+        ahead, S, told = solve_compressed(free, problem, basis, coordinates, band_scale, pixel_scale, squares, max_iter=max_iter)
+        sums = A.sum(dim=0) / ahead.sum(dim=0)
+        ahead, S = torch.where(sums.isfinite(), ahead * sums, A), torch.where(sums.isfinite(), 1 / sums, 0)[:, None] * S
+        floor, coarse = COARSEST, told["iterations"] + told["coarse_iterations"]
     for enough in LEVELS if start.morphologies.cut is not None else ():
         if (some := _telling_pixels(coordinates, S, enough=enough)) is None:
             break
         part = _part(sketch, some, A, S, start.blocks)
         part.look_ahead(ahead, part.S, steps=20)
-        coarse += _run(part, max_iter, 10 * tol, patience)
+        n, floor = _settle(part, max_iter, 10 * tol, patience, floor)
+        coarse += n
         ahead = part.A
         del part
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
-    iterations = _run(sweep, max_iter, tol, 1 if coarse else patience)
-    if start.morphologies.adds_up or _pulls(sweep):  # gains little each time, for long
+    iterations, floor = _settle(sweep, max_iter, tol, 1 if coarse else patience, floor)
+    if floor > 1 and (start.morphologies.adds_up or _pulls(sweep)):  # gains little each time, for long
         iterations += _run(sweep, max_iter - iterations, 0.1 * tol, patience)
     A, S = sweep.A, sweep.S
     if problem.W is not None:
@@ -151,6 +161,21 @@ def _part(sketch: Sketch, some: Tensor, A: Tensor, S: Tensor, blocks: tuple[Bloc
     V = sketch.V[:, some].double()
     squares = float(V.square().sum()) * sketch.gain**2
     return Sweep(Sketch(sketch.U, V, squares, sketch.gain), A, S[:, some], blocks[0], blocks[1].part(some))
+
+
+def _settle(sweep: Sweep, max_iter: int, tol: float, patience: int, floor: float, *, between: int = 20) -> tuple[int, float]:
+    """Iterate until the objective hardly falls any more: by Newton's method if `floor` is finite, else by alternation."""
+    iterations = 0
+    while floor < torch.inf and iterations < max_iter:
+        sweep.step()
+        taken, floor = mix(sweep, max_iter - iterations - 1, tol, floor)
+        iterations += taken + 1
+        if floor <= 1:
+            return iterations, floor
+        taken = _run(sweep, min(between, max_iter - iterations), tol, patience)
+        iterations += taken
+        floor = COARSEST if taken == between and floor < torch.inf else torch.inf
+    return iterations + _run(sweep, max_iter - iterations, tol, patience), torch.inf
 
 
 def _pulls(sweep: Sweep, *, share: float = 3e-3) -> bool:

@@ -217,7 +217,19 @@ class Problem:
 
             indices = tuple(k for k, _ in held)
             adds_up = isinstance(prox, Simplex) and separable == "column"
-            return Block(apply, penalty, separable, floor, entropy, by_component, indices, cut=cut if apart else None, adds_up=adds_up)
+            whole_rows = isinstance(prox, Simplex) and by_component
+            return Block(
+                apply,
+                penalty,
+                separable,
+                floor,
+                entropy,
+                by_component,
+                indices,
+                cut=cut if apart else None,
+                adds_up=adds_up,
+                rows_add_up=whole_rows,
+            )
 
         return block(sorted((fixed or {}).items()))
 

@@ -43,6 +43,8 @@ class Block:
         ``columns (slice or indices) -> Block``: the constraint on some of the columns. None: they cannot be solved apart.
     adds_up : bool
         g is nothing but non-negative entries with a given sum in every column.
+    rows_add_up : bool
+        g is nothing but non-negative entries with a given sum in every row.
     """
 
     prox: Callable[[Tensor, Tensor | float], Tensor]
@@ -55,6 +57,7 @@ class Block:
     frozen: Tensor | None = None
     cut: Callable[[slice | Tensor], Block] | None = None
     adds_up: bool = False
+    rows_add_up: bool = False
 
     @property
     def descends(self) -> bool:
