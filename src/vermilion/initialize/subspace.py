@@ -225,10 +225,9 @@ def weighted_subspace(
     first_look = stride >= 3  # at some of the pixels, in place of iterations with all
     some = slice(None, None, stride if first_look else 1)
     weights = X.W[:, some] if X.W is not None and X.holes else None
-    sample = X.sample(some)
     # with fewer pixels per band noise would turn the basis
-    looks = max(power, int(sample.shape[1] < _PLENTY * n_bands)) if first_look else 0
-    basis = _leading_basis(sample, weights, rank, columns, power=max(1, power), fills=fills, seed=seed)
+    looks = max(power, int(n_pixels // stride < _PLENTY * n_bands)) if first_look else 0
+    basis = _leading_basis(X.sample(some), weights, rank, columns, power=max(1, power), fills=fills, seed=seed)
     columns = basis.shape[1]  # fewer where data without noise have no more dimensions
     for _ in range(looks):
         basis = torch.linalg.svd(X.iterate(basis, columns, basis[:, :rank], fills), full_matrices=False)[0]
