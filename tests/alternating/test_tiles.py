@@ -1,9 +1,14 @@
 """Tiles hand out every band or pixel once, and count."""
 
+import ctypes
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 
 from vermilion.alternating import TensorTiles
+from vermilion.alternating.tiles import release, room
 
 
 def turned(X):
@@ -63,3 +68,45 @@ def test_one_row_larger_than_a_tile_is_handed_out_whole():
 def test_small_data_are_cut_too():
     assert TensorTiles(torch.zeros(1000, 1000)).count == 8
     assert TensorTiles(torch.zeros(10, 10)).count == 1
+
+
+def resident():
+    """Bytes of memory in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 7), (2, 3, 1 << 18)])
+def test_room_for_an_array_holds_what_is_written(shape, dtype):
+    X = room(shape, dtype, torch.device("cpu"))
+    assert (X.shape, X.dtype) == (shape, dtype)
+    values = torch.randn(shape, dtype=dtype)
+    assert torch.equal(torch.mul(values, 2, out=X), 2 * values)
+    assert X.is_contiguous()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells how much memory is in use")
+def test_room_goes_back_as_soon_as_nobody_needs_it():
+    size, before = 1 << 26, resident()
+    maps = [room((size // 8,), torch.float64, torch.device("cpu")).fill_(1) for _ in range(3)]
+    between = room((1 << 18,), torch.float64, torch.device("cpu")).fill_(1)
+    assert resident() - before > 2.9 * size
+    del maps
+    assert resident() - before < 0.5 * size
+    assert float(between.sum()) == 1 << 18
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
+def test_release_does_nothing_where_the_system_cannot(error, monkeypatch):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    release(torch.zeros(1 << 20))
+
+
+def test_release_is_spared_where_arrays_are_small(monkeypatch):
+    called = []
+    monkeypatch.setattr(ctypes, "CDLL", called.append)
+    release(torch.zeros(100))
+    assert not called

@@ -14,6 +14,7 @@ from .problem import Problem
 from .quadratic import Block
 from .sketch import Sketch
 from .sweep import Sweep
+from .tiles import release
 
 __all__ = ["EXTREMES", "OVERSAMPLING", "solve_compressed", "solve_some_pixels", "worth_compressing"]
 
@@ -107,6 +108,7 @@ def solve_compressed(
         coarse += n
         ahead = part.A
         del part
+    release(S)
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
     iterations, floor = _settle(sweep, max_iter, tol, 1 if coarse else patience, floor)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .sketch import Sketch
 from .sweep import Sweep
+from .tiles import release, room
 
 __all__ = ["leave_out_spectra"]
 
@@ -44,11 +45,12 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
         return groups, [sweep.A]
     whole = _known(sweep, sweep.S)
     sweep.rest()
+    release(sweep.S)
     spectra = []
     for group in groups:  # one after the other: together they would need several times the memory of the fit
         out = torch.zeros(n_pixels, dtype=torch.bool, device=group.device)
         out[group] = True
-        S = sweep.S * ~out
+        S = torch.mul(sweep.S, ~out, out=room(sweep.S.shape, sweep.S.dtype, sweep.S.device))
         part = Sweep(sweep.tiles, sweep.A, S, sweep.spectra, replace(sweep.morphologies, frozen=out), sweep.inner)
         known = _known(sweep, S) >= 0.5 * whole
         del S
@@ -62,7 +64,7 @@ def leave_out_spectra(sweep: Sweep, *, folds: int = 4, iterations: int = 15, see
 def _known(sweep: Sweep, S: Tensor) -> Tensor:
     """How much the data tell of each spectrum, for given morphologies: the summed diagonals of its systems, shape (K,)."""
     if isinstance(sweep.tiles, Sketch) or not sweep.tiles.weighted:
-        return S.square().sum(dim=1)
+        return torch.stack([torch.dot(row, row) for row in S])
     squares = S.square().to(sweep.tiles.dtype)
     total = S.new_zeros(len(S))
     for rows, _, w in sweep.tiles:

@@ -200,14 +200,16 @@ def loss(tiles: TileSource, F: Tensor, R: Tensor) -> Tensor:
     coarse_F, coarse_R = F.to(kind), R.to(kind)
     total = R.new_zeros(R.shape[:-2], dtype=torch.float64)
     rest = (R - coarse_R).to(kind)
-    exact = not R.is_cuda and torch.equal(F, coarse_F.to(F.dtype)) and torch.equal(R, coarse_R.to(R.dtype))
+    finer = rest.is_cuda or bool(rest.any())
     scratch: dict[str, Tensor] = {}
     for rows, y, w in tiles:
         tile = _Tile(tiles, y, w, scratch)
         f = coarse_F[..., rows]
+        left = (F[..., rows] - f).to(kind)
         r = tile.residual(f, coarse_R)
-        if not exact:
-            tile.subtract_(r, (F[..., rows] - f).to(kind), coarse_R)
+        if left.is_cuda or bool(left.any()):
+            tile.subtract_(r, left, coarse_R)
+        if finer:
             tile.subtract_(r, f, rest)
         total += tile.squares(r, tile.weighted(r))
     return 0.5 * total * (tiles.weight_gain if tiles.weighted else 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import mmap
 from collections.abc import Iterator
@@ -10,7 +12,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["TensorTiles", "TileSource", "room"]
+__all__ = ["TensorTiles", "TileSource", "release", "room"]
+
+_LARGE = 1 << 20  # bytes
 
 
 def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -20,9 +24,17 @@ def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Te
     fits.
     """
     size = math.prod(shape) * dtype.itemsize
-    if device.type != "cpu" or size < 1 << 20:
+    if device.type != "cpu" or size < _LARGE:
         return torch.empty(shape, dtype=dtype, device=device)
     return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).reshape(shape)
+
+
+def release(like: Tensor) -> None:
+    """Give the system back what the C library holds in reserve, before more arrays like this one are made; only glibc can."""
+    if like.is_cuda or like.numel() * like.element_size() < _LARGE:
+        return
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class TileSource(Protocol):
