@@ -90,11 +90,11 @@ def test_morphologies_follow_the_spectra_they_are_told_of():
     assert torch.linalg.vector_norm(model.follow(moved.mT) - best) < 0.2 * torch.linalg.vector_norm(sweep.S - best)
 
 
-@pytest.mark.parametrize("floor", [1.0, 1e-2, 1e-5])
-def test_a_proposal_is_feasible_and_expects_a_fall(floor, device):
+@pytest.mark.parametrize("damping", [1.0, 1e-2, 1e-5])
+def test_a_proposal_is_feasible_and_expects_a_fall(damping, device):
     Y, A, S = draw(seed=4)
     sweep = begun(Y, A, S[::-1].copy(), device=device, steps=20)
-    A, fall = model_at(sweep).propose(floor)
+    A, fall = model_at(sweep).propose(damping)
     assert bool((A >= 0).all())
     torch.testing.assert_close(A.sum(dim=1), torch.ones(K, dtype=torch.float64, device=device))
     assert fall > 0
@@ -109,10 +109,10 @@ def test_it_is_soon_lower_than_alternation_after_many_iterations(weight, seed, d
     values = [ours.objective]
     step = ours.step
     ours.step = lambda: (step(), values.append(ours.objective))[0]
-    iterations, floor = mix(ours, 60, 1e-7)
+    iterations, damping = mix(ours, 60, 1e-7)
     for _ in range(4 * iterations):
         theirs.step()
-    assert floor <= 1
+    assert damping <= 1
     assert iterations == len(values) - 1 < 60
     assert all(after <= before for before, after in pairwise(values))
     assert ours.objective < theirs.objective

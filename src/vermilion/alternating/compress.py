@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..prox import NonNegative
-from .mixing import COARSEST, decides_mixing, mix
+from .mixing import DAMPING, decides_mixing, mix
 from .problem import Problem
 from .quadratic import Block
 from .sketch import Sketch
@@ -92,27 +92,27 @@ def solve_compressed(
         A, S = A * u[:, None], S * v
     sweep = Sweep(sketch, A, S, *start.blocks)
     first, ahead, coarse = sweep.objective, A, 0
-    floor = torch.inf
+    damping = torch.inf
     if problem.W is None and decides_mixing(*start.blocks):  # begin where the data alone lead
         free = Sweep(start.tiles, A, S, problem.block("A", NonNegative()), problem.block("S", NonNegative()))
         ahead, S, told = solve_compressed(free, problem, basis, coordinates, band_scale, pixel_scale, squares, max_iter=max_iter)
         sums = A.sum(dim=0) / ahead.sum(dim=0)
         ahead, S = torch.where(sums.isfinite(), ahead * sums, A), torch.where(sums.isfinite(), 1 / sums, 0)[:, None] * S
-        floor, coarse = COARSEST, told["iterations"] + told["coarse_iterations"]
+        damping, coarse = DAMPING, told["iterations"] + told["coarse_iterations"]
     for enough in LEVELS if start.morphologies.cut is not None else ():
         if (some := _telling_pixels(coordinates, S, enough=enough)) is None:
             break
         part = _part(sketch, some, A, S, start.blocks)
         part.look_ahead(ahead, part.S, steps=20)
-        n, floor = _settle(part, max_iter, 10 * tol, patience, floor)
+        n, damping = _settle(part, max_iter, 10 * tol, patience, damping)
         coarse += n
         ahead = part.A
         del part
     release(S)
     if coarse:
         sweep.look_ahead(ahead, S, steps=20)
-    iterations, floor = _settle(sweep, max_iter, tol, 1 if coarse else patience, floor)
-    if floor > 1 and (start.morphologies.adds_up or _pulls(sweep)):  # gains little each time, for long
+    iterations, damping = _settle(sweep, max_iter, tol, 1 if coarse else patience, damping)
+    if damping > 1 and (start.morphologies.adds_up or _pulls(sweep)):  # gains little each time, for long
         iterations += _run(sweep, max_iter - iterations, 0.1 * tol, patience)
     A, S = sweep.A, sweep.S
     if problem.W is not None:
@@ -165,18 +165,18 @@ def _part(sketch: Sketch, some: Tensor, A: Tensor, S: Tensor, blocks: tuple[Bloc
     return Sweep(Sketch(sketch.U, V, squares, sketch.gain), A, S[:, some], blocks[0], blocks[1].part(some))
 
 
-def _settle(sweep: Sweep, max_iter: int, tol: float, patience: int, floor: float, *, between: int = 20) -> tuple[int, float]:
-    """Iterate until the objective hardly falls any more: by Newton's method if `floor` is finite, else by alternation."""
+def _settle(sweep: Sweep, max_iter: int, tol: float, patience: int, damping: float, *, between: int = 20) -> tuple[int, float]:
+    """Iterate until the objective hardly falls any more: by Newton's method if `damping` is finite, else by alternation."""
     iterations = 0
-    while floor < torch.inf and iterations < max_iter:
+    while damping < torch.inf and iterations < max_iter:
         sweep.step()
-        taken, floor = mix(sweep, max_iter - iterations - 1, tol, floor)
+        taken, damping = mix(sweep, max_iter - iterations - 1, tol, damping)
         iterations += taken + 1
-        if floor <= 1:
-            return iterations, floor
+        if damping <= 1:
+            return iterations, damping
         taken = _run(sweep, min(between, max_iter - iterations), tol, patience)
         iterations += taken
-        floor = COARSEST if taken == between and floor < torch.inf else torch.inf
+        damping = DAMPING if taken == between and damping < torch.inf else torch.inf
     return iterations + _run(sweep, max_iter - iterations, tol, patience), torch.inf
 
 

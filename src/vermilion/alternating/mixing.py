@@ -24,15 +24,15 @@ from . import kernels
 from .quadratic import Block, Quadratic
 from .sweep import Sweep
 
-__all__ = ["COARSEST", "Mixing", "decides_mixing", "mix"]
+__all__ = ["DAMPING", "Mixing", "decides_mixing", "mix"]
 
-COARSEST = 0.01
+DAMPING = 0.01
 """What every ``|1 − λ|`` counts as at least, in the first step."""
 
 _LARGEST = 1 << 21  # numbers in the systems of all pixels
 _PIXELS = 1 << 12  # worked on at a time
 _TURNS = 2
-_FINE, _PATIENCE = 3e-4, 4  # a step that gains little ends it if the floor is so low, or after so many of them
+_FINE, _PATIENCE = 3e-4, 4  # a step that gains little ends it if the damping is so low, or after so many of them
 
 
 def decides_mixing(spectra: Block, morphologies: Block) -> bool:
@@ -41,30 +41,30 @@ def decides_mixing(spectra: Block, morphologies: Block) -> bool:
     return whole and spectra.rows_add_up and morphologies.entropy is not None
 
 
-def mix(sweep: Sweep, max_iter: int, tol: float, floor: float = COARSEST) -> tuple[int, float]:
+def mix(sweep: Sweep, max_iter: int, tol: float, damping: float = DAMPING) -> tuple[int, float]:
     """Steps of Newton's method, each followed by an iteration, until one lowers the objective by less than `tol` of itself.
 
-    A step is rejected like any other that makes the objective rise; then a part of it is tried. The `floor` under ``|1 − λ|``, for
+    A step is rejected like any other that makes the objective rise; then a part of it is tried. The `damping` under ``|1 − λ|``, for
     directions in which the quadratic ends before its minimum, falls while all goes well.
 
     Returns
     -------
     iterations : int
-    floor : float
+    damping : float
         Where the next level may begin; above 1 if Newton's method leads nowhere.
     """
     entropy, K = sweep.morphologies.entropy, len(sweep.S)
     iterations, small, shrink = 0, 0, 0.1
     if entropy is None or K < 2 or K * sweep.S.numel() > _LARGEST:
         return 0, torch.inf
-    while iterations < max_iter and floor <= 1:
+    while iterations < max_iter and damping <= 1:
         before = sweep.objective
         try:
             model = Mixing(sweep.system(0, sweep.factors), sweep.system(1, sweep.factors), entropy)
-            goal, fall = model.propose(floor)
-            while fall <= model.settling and floor <= 1:
-                floor, shrink = 6 * floor, shrink**0.5
-                goal, fall = model.propose(floor)
+            goal, fall = model.propose(damping)
+            while fall <= model.settling and damping <= 1:
+                damping, shrink = 6 * damping, shrink**0.5
+                goal, fall = model.propose(damping)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return iterations, torch.inf
         for part in (1.0, 0.4, 0.16):
@@ -77,13 +77,13 @@ def mix(sweep: Sweep, max_iter: int, tol: float, floor: float = COARSEST) -> tup
             if fell > 0 or fall < tol * abs(before):
                 break
         small = small + 1 if fell < tol * abs(before) else 0
-        if small >= _PATIENCE or (small and part == 1 and floor <= _FINE):
+        if small >= _PATIENCE or (small and part == 1 and damping <= _FINE):
             break
         if part < 1:
-            floor, shrink = (2 if fell > 0 else 20) * floor, shrink**0.5
+            damping, shrink = (2 if fell > 0 else 20) * damping, shrink**0.5
         else:
-            floor, shrink = max(1e-8, floor * (shrink if fell > 0.7 * fall else 0.5)), max(0.1, shrink**1.2)
-    return iterations, floor
+            damping, shrink = max(1e-8, damping * (shrink if fell > 0.7 * fall else 0.5)), max(0.1, shrink**1.2)
+    return iterations, damping
 
 
 class Mixing:
@@ -118,11 +118,11 @@ class Mixing:
         self._onto = torch.cat([self.Q, one])
         self._overlap = torch.outer((self._onto @ self._onto.mT).flatten(), self._inverse.flatten())
 
-    def propose(self, floor: float) -> tuple[Tensor, float]:
-        """Spectra (K, B) lower down, where every ``|1 − λ|`` counts as `floor` at least, and the fall of the objective to expect."""
+    def propose(self, damping: float) -> tuple[Tensor, float]:
+        """Spectra (K, B) lower down, where every ``|1 − λ|`` counts as `damping` at least, and the fall of the objective to expect."""
         zero = self.A <= 0
         for _ in range(_TURNS):
-            goal, free = self._minimum(floor, zero)
+            goal, free = self._minimum(damping, zero)
             zero = torch.where(zero, ~free, goal < 0)
         best, fall = self.A, 0.0
         for part in (1.0, 0.5, 0.25, 0.1):
@@ -167,7 +167,7 @@ class Mixing:
         self._pixels.append((x, rest, slope, H))
         return (self.L.mT @ u) @ x.mT - rest @ u.mT
 
-    def _minimum(self, floor: float, zero: Tensor) -> tuple[Tensor, Tensor]:
+    def _minimum(self, damping: float, zero: Tensor) -> tuple[Tensor, Tensor]:
         """Spectra at the minimum with these zeros, and which of them would rather not be (K, B)."""
         K = len(self.A)
         some = zero.any(dim=0).nonzero()[:, 0]
@@ -194,7 +194,7 @@ class Mixing:
         root, axes = size[keep].sqrt(), axes[:, keep]
         rates, turn = torch.linalg.eigh((axes * root).mT @ self.C @ (axes * root))
         axes = (axes / root) @ turn
-        gain = 1 / (1 - rates).abs().clamp_min(floor) - 1
+        gain = 1 / (1 - rates).abs().clamp_min(damping) - 1
         y = axes @ (gain * (axes.mT @ (c - side @ (corner @ excess))))
         push = torch.cat([y, -corner @ (excess + side.mT @ y)]).reshape(K + 1, K).mT @ self._onto
         D = start + answer(push)

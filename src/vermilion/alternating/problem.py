@@ -217,7 +217,6 @@ class Problem:
 
             indices = tuple(k for k, _ in held)
             adds_up = isinstance(prox, Simplex) and separable == "column"
-            whole_rows = isinstance(prox, Simplex) and by_component
             return Block(
                 apply,
                 penalty,
@@ -228,7 +227,7 @@ class Problem:
                 indices,
                 cut=cut if apart else None,
                 adds_up=adds_up,
-                rows_add_up=whole_rows,
+                rows_add_up=isinstance(prox, Simplex) and by_component,
             )
 
         return block(sorted((fixed or {}).items()))
